@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Executors say where work runs and where its scratch memory comes from.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <memory_resource>
+#include <utility>
+
+namespace tightkv {
+
+/// Memory spaces are types, so that a device view given to a CPU executor does not compile.
+struct host_memory {};
+struct device_memory {};
+
+/// Where work runs: the memory it can reach, and where its scratch comes from.
+template <class E>
+concept executor = std::copyable<E> && requires(E const& ex) {
+  typename E::memory;
+  ex.resource();
+};
+
+/// True of anything whose rows the executor can reach.
+template <class P, class E>
+concept reachable_from = std::same_as<typename P::memory, typename E::memory>;
+
+/// Runs `f(0) ... f(n-1)` one after the other: the default, since the library starts no thread of its own accord.
+struct serial {
+  template <class F>
+  void operator()(int n, F&& f) const {
+    for (int i = 0; i < n; ++i) f(i);
+  }
+};
+
+/// The calling thread, or the owner's threads.
+///
+///     auto const ex = tightkv::cpu{};                                     // serial
+///     auto const ex = tightkv::cpu{[&](int n, auto&& f) { pool.run(n, f); }, &arena};
+///
+/// `for_each_index(n, f)` calls `f(i)` once for each i in [0, n), in any order, and returns when all are done; results
+/// do not depend on the order. Scratch comes from `resource()`, which is only used from the calling thread.
+template <class ForEachIndex = serial>
+class basic_cpu {
+ public:
+  using memory = host_memory;
+
+  basic_cpu() = default;
+  explicit basic_cpu(ForEachIndex for_each_index, std::pmr::memory_resource* scratch = std::pmr::get_default_resource())
+      : for_each_index_(std::move(for_each_index)), scratch_(scratch) {}
+
+  template <class F>
+  void for_each_index(int n, F&& f) const {
+    for_each_index_(n, std::forward<F>(f));
+  }
+  std::pmr::memory_resource* resource() const noexcept { return scratch_; }
+
+ private:
+  ForEachIndex for_each_index_{};
+  std::pmr::memory_resource* scratch_ = std::pmr::get_default_resource();
+};
+
+using cpu = basic_cpu<>;
+
+static_assert(executor<cpu>);
+
+}  // namespace tightkv

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A plan says which tokens each head keeps. It is plain data: print it, compare it, broadcast it, or apply it
+/// yourself.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <initializer_list>
+#include <memory_resource>
+#include <numeric>
+#include <ostream>
+#include <span>
+#include <vector>
+
+#include <tightkv/core/error.hpp>
+
+namespace tightkv {
+
+/// Kept tokens per head, ascending, and the lengths before and after. Heads may keep different numbers of tokens.
+///
+///     for (int token : plan.kept(head)) ...
+///
+/// Selectors make plans; `compact` and `gather` carry them out. Because kept tokens ascend, row j of a head always
+/// comes from a row at or after j, so rows can be moved in place from first to last.
+class plan {
+ public:
+  plan() = default;
+
+  /// Room for `after[h]` kept tokens of head h, all to be filled in through `kept(h)`.
+  plan(std::span<int const> before, std::span<int const> after,
+       std::pmr::memory_resource* memory = std::pmr::get_default_resource())
+      : before_(before.begin(), before.end(), memory),
+        after_(after.begin(), after.end(), memory),
+        offsets_(after.size() + 1, 0, memory),
+        kept_(memory) {
+    for (std::size_t h = 0; h < after.size(); ++h) offsets_[h + 1] = offsets_[h] + after[h];
+    kept_.resize(static_cast<std::size_t>(offsets_.back()));
+  }
+
+  /// The plan that keeps everything.
+  static plan keep_all(std::span<int const> lengths,
+                       std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
+    plan p(lengths, lengths, memory);
+    for (int h = 0; h < p.heads(); ++h) std::iota(p.kept(h).begin(), p.kept(h).end(), 0);
+    return p;
+  }
+
+  /// A plan written out by hand: `before[h]` tokens, of which `kept[h]` stay.
+  static plan of(std::initializer_list<int> before, std::initializer_list<std::initializer_list<int>> kept) {
+    detail::expects(before.size() == kept.size(), "plan", "needs one list of kept tokens per head", "heads",
+                    before.size(), "lists", kept.size());
+    std::vector<int> after;
+    for (auto const& k : kept) after.push_back(static_cast<int>(k.size()));
+    plan p({before.begin(), before.size()}, after);
+    auto out = p.kept_.begin();
+    for (auto const& k : kept) out = std::copy(k.begin(), k.end(), out);
+    return p;
+  }
+
+  int heads() const noexcept { return static_cast<int>(before_.size()); }
+  int before(int head) const noexcept { return before_[static_cast<std::size_t>(head)]; }
+  int after(int head) const noexcept { return after_[static_cast<std::size_t>(head)]; }
+  /// The length of each head once the plan has been carried out.
+  std::span<int const> lengths() const noexcept { return after_; }
+
+  std::span<int const> kept(int head) const noexcept {
+    return std::span<int const>(kept_).subspan(offset(head), static_cast<std::size_t>(after(head)));
+  }
+  std::span<int> kept(int head) noexcept {
+    return std::span<int>(kept_).subspan(offset(head), static_cast<std::size_t>(after(head)));
+  }
+
+  /// False when every token of every head stays.
+  bool evicts() const noexcept { return before_ != after_; }
+
+  /// How many of the judged scores were NaN: rows that hold a value which is not finite. They rank last.
+  std::ptrdiff_t nan_scores = 0;
+
+  friend bool operator==(plan const& a, plan const& b) {
+    return a.before_ == b.before_ && a.after_ == b.after_ && a.kept_ == b.kept_;
+  }
+
+  friend std::ostream& operator<<(std::ostream& out, plan const& p) {
+    for (int h = 0; h < p.heads(); ++h) {
+      out << "head " << h << ": " << p.before(h) << " -> " << p.after(h) << " {";
+      char const* separator = "";
+      for (int const token : p.kept(h)) {
+        out << separator << token;
+        separator = ", ";
+      }
+      out << "}\n";
+    }
+    return out;
+  }
+
+ private:
+  std::size_t offset(int head) const noexcept {
+    return static_cast<std::size_t>(offsets_[static_cast<std::size_t>(head)]);
+  }
+
+  std::pmr::vector<int> before_;
+  std::pmr::vector<int> after_;
+  std::pmr::vector<std::ptrdiff_t> offsets_;  // of each head's list in kept_
+  std::pmr::vector<int> kept_;
+};
+
+}  // namespace tightkv
