@@ -12,9 +12,11 @@
 namespace tightkv {
 
 /// A budget turns the size of a head into the number of its tokens that stay; it throws `bad_argument` if it cannot.
+/// `limit` is what the head may hold while it grows; `tokens`, at most what there is, what it keeps of it now.
 template <class B>
 concept budget_policy = std::copyable<B> && requires(B const& b, cache_size const& c) {
   b.check();
+  { b.limit(c) } -> std::same_as<int>;
   { b.tokens(c) } -> std::same_as<int>;
 };
 static_assert(budget_policy<keep_ratio> && budget_policy<keep_tokens> && budget_policy<keep_bytes>);
@@ -24,6 +26,9 @@ using budget = std::variant<keep_ratio, keep_tokens, keep_bytes>;
 
 inline void check(budget const& b) {
   std::visit([](auto const& policy) { policy.check(); }, b);
+}
+inline int limit(budget const& b, cache_size const& c) {
+  return std::visit([&](auto const& policy) { return policy.limit(c); }, b);
 }
 inline int tokens(budget const& b, cache_size const& c) {
   return std::visit([&](auto const& policy) { return policy.tokens(c); }, b);

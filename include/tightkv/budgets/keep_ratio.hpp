@@ -18,10 +18,12 @@ struct keep_ratio {
   void check() const {
     detail::expects(fraction > 0.0 && fraction <= 1.0, "keep_ratio", "must be in (0, 1]", "keep_ratio", fraction);
   }
-  int tokens(cache_size const& c) const {
+  /// What a cache may grow to, if `c.tokens` is what the fraction is of.
+  int limit(cache_size const& c) const {
     check();
-    return std::min(c.tokens, std::max(c.protected_count, part_of(c.tokens)));
+    return std::max(c.protected_count, part_of(c.tokens));
   }
+  int tokens(cache_size const& c) const { return std::min(c.tokens, limit(c)); }
   int part_of(int count) const noexcept { return static_cast<int>(fraction * static_cast<double>(count)); }
 };
 

@@ -16,11 +16,12 @@ struct keep_tokens {
   int count = 0;
 
   void check() const { detail::expects(count >= 1, "keep_tokens", "must be at least 1", "keep_tokens", count); }
-  int tokens(cache_size const& c) const {
+  int tokens(cache_size const& c) const { return std::min(c.tokens, limit(c)); }
+  int limit(cache_size const& c) const {
     check();
     detail::expects(count >= c.protected_count, "keep_tokens", "must be at least the number of protected tokens",
                     "keep_tokens", count, "protected", c.protected_count);
-    return std::min(c.tokens, count);
+    return count;
   }
 };
 

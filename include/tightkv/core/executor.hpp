@@ -39,7 +39,8 @@ struct serial {
 ///     auto const ex = tightkv::cpu{[&](int n, auto&& f) { pool.run(n, f); }, &arena};
 ///
 /// `for_each_index(n, f)` calls `f(i)` once for each i in [0, n), in any order, and returns when all are done; results
-/// do not depend on the order. Scratch comes from `resource()`, which is only used from the calling thread.
+/// do not depend on the order. Scratch comes from `resource()`, also while `f` runs: where `f` runs on several threads
+/// it must be one that several threads can use at once, as the default is.
 template <class ForEachIndex = serial>
 class basic_cpu {
  public:

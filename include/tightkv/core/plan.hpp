@@ -33,7 +33,12 @@ class plan {
         after_(after.begin(), after.end(), memory),
         offsets_(after.size() + 1, 0, memory),
         kept_(memory) {
-    for (std::size_t h = 0; h < after.size(); ++h) offsets_[h + 1] = offsets_[h] + after[h];
+    detail::expects(before.size() == after.size(), "plan", "needs as many lengths after as before", "before",
+                    before.size(), "after", after.size());
+    for (std::size_t h = 0; h < after.size(); ++h) {
+      detail::expects(after[h] >= 0, "plan", "a length must not be negative", "head", h, "after", after[h]);
+      offsets_[h + 1] = offsets_[h] + after[h];
+    }
     kept_.resize(static_cast<std::size_t>(offsets_.back()));
   }
 

@@ -5,9 +5,10 @@
 ///     auto const layers = file.get<int>("llama.block_count");
 ///     for (auto const& t : file.tensors()) std::cout << t.name << ' ' << name_of(t.type) << ' ' << t.data.size() << '\n';
 ///
-/// Nothing is copied: strings, arrays and tensor data are views of the bytes, which must outlive the `file`. Every length
-/// in the file is taken for hostile: a file that breaks a rule throws `bad_argument`, and memory stays proportional to its
-/// size. Tensors lie inside the data section and do not overlap, so unpacking them all is proportional as well.
+/// Nothing is copied: strings, arrays and tensor data are views of the bytes, which must outlive the `file`. Every
+/// length in the file is taken for hostile: a file that breaks a rule throws `bad_argument`, and memory stays
+/// proportional to its size. Tensors lie inside the data section and do not overlap, so unpacking them all is
+/// proportional as well.
 #pragma once
 
 #include <algorithm>
@@ -42,7 +43,8 @@ using tightkv::detail::refuse;
 inline std::string printable(std::string_view text) {
   constexpr std::size_t longest = 64;
   std::string shown{text.substr(0, longest)};
-  std::ranges::replace_if(shown, [](char c) { return c < ' ' || c > '~'; }, '?');
+  std::ranges::replace_if(
+      shown, [](char c) { return c < ' ' || c > '~'; }, '?');
   if (text.size() > longest) shown += "...";
   return shown;
 }
@@ -78,7 +80,8 @@ class cursor {
   /// A number of things that take at least `smallest` bytes each, and so must fit into what is left.
   std::uint64_t count(std::uint64_t smallest, std::string_view what) {
     auto const n = number<std::uint64_t>();
-    if (n > rest_.size() / smallest) refuse("gguf", "there cannot be so many", {{what, n}, {"bytes left", rest_.size()}});
+    if (n > rest_.size() / smallest)
+      refuse("gguf", "there cannot be so many", {{what, n}, {"bytes left", rest_.size()}});
     return n;
   }
 
@@ -94,21 +97,26 @@ class cursor {
   }
 
   gguf::value value(value_type type, int depth = 0) {
-    return value_of(static_cast<std::size_t>(type), depth, std::make_index_sequence<std::variant_size_v<gguf::value>>{});
+    return value_of(static_cast<std::size_t>(type), depth,
+                    std::make_index_sequence<std::variant_size_v<gguf::value>>{});
   }
 
  private:
   template <std::size_t... I>
   gguf::value value_of(std::size_t type, int depth, std::index_sequence<I...>) {
     gguf::value result;
-    static_cast<void>(((I == type && (result = value_as<std::variant_alternative_t<I, gguf::value>>(depth), true)) || ...));
+    static_cast<void>(
+        ((I == type && (result = value_as<std::variant_alternative_t<I, gguf::value>>(depth), true)) || ...));
     return result;
   }
   template <class T>
   T value_as(int depth) {
-    if constexpr (std::same_as<T, std::string_view>) return string();
-    else if constexpr (std::same_as<T, gguf::array>) return array(depth + 1);
-    else return number<T>();
+    if constexpr (std::same_as<T, std::string_view>)
+      return string();
+    else if constexpr (std::same_as<T, gguf::array>)
+      return array(depth + 1);
+    else
+      return number<T>();
   }
 
   gguf::array array(int depth) {
@@ -141,7 +149,8 @@ T converted(value const& from, std::string_view key) {
         if constexpr (std::same_as<S, T>) {
           return v;
         } else if constexpr (std::integral<S> && std::integral<T> && !std::same_as<S, bool> && !std::same_as<T, bool>) {
-          if (!std::in_range<T>(v)) refuse("gguf", "the value is out of range", {{"key", printable(key)}, {"value", v}});
+          if (!std::in_range<T>(v))
+            refuse("gguf", "the value is out of range", {{"key", printable(key)}, {"value", v}});
           return static_cast<T>(v);
         } else if constexpr (std::floating_point<S> && std::floating_point<T>) {
           return static_cast<T>(v);
@@ -154,7 +163,8 @@ T converted(value const& from, std::string_view key) {
 
 /// The order of `items` by `name`, each of which must be unique.
 template <class Item>
-std::vector<std::uint32_t> order_by(std::vector<Item> const& items, std::string_view Item::*name, std::string_view rule) {
+std::vector<std::uint32_t> order_by(std::vector<Item> const& items, std::string_view Item::*name,
+                                    std::string_view rule) {
   std::vector<std::uint32_t> order(items.size());
   std::iota(order.begin(), order.end(), 0U);
   auto const name_at = [&](std::uint32_t i) { return items[i].*name; };
@@ -219,7 +229,6 @@ class file {
     auto const from = get<array>(key);
     detail::cursor in{from.bytes};
     std::vector<T> result;
-    result.reserve(static_cast<std::size_t>(from.size));
     for (std::uint64_t i = 0; i < from.size; ++i) result.push_back(detail::converted<T>(in.value(from.element), key));
     return result;
   }
@@ -293,7 +302,8 @@ class file {
     for (auto& t : tensors_) {
       auto const size = bytes_of(t, data.size());
       auto const name = detail::printable(t.name);
-      detail::expects(t.offset % alignment_ == 0, "gguf", "a tensor is not aligned", "tensor", name, "offset", t.offset);
+      detail::expects(t.offset % alignment_ == 0, "gguf", "a tensor is not aligned", "tensor", name, "offset",
+                      t.offset);
       detail::expects(t.offset <= data.size() - size, "gguf", "a tensor ends after the file", "tensor", name, "offset",
                       t.offset);
       t.data = data.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(size));

@@ -21,7 +21,8 @@ struct method_info {
 
 /// `decide` looks at the rows appended since it was last called and says which of all rows stay; once the caller has
 /// carried the plan out, `state.apply` follows. The state is small, default-constructed, and the caller's: one per view
-/// that is compressed again and again. `parameters` shows each parameter to a visitor as (name, member, meaning).
+/// that is compressed again and again. A fraction is of the tokens there at the first call, unless the caller told the
+/// state how many to `expect`. `parameters` shows each parameter to a visitor as (name, member, meaning).
 template <class M, class E, class V>
 concept method_for = std::copyable<M> && executor<E> &&
     requires(M const& m, E const& ex, V const& view, typename M::state& state, plan const& p) {

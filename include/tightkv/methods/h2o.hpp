@@ -39,6 +39,7 @@ struct h2o {
     capacity limit;
     attention_history history;
 
+    void expect(int tokens) noexcept { limit.expect(tokens); }
     template <executor E>
     void apply(E const& ex, plan const& p) {
       history.apply(ex, p);

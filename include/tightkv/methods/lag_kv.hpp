@@ -45,6 +45,7 @@ struct lag_kv {
     std::vector<int> first;    // of the tokens not yet judged
     std::vector<int> decided;  // the same, once the plan is carried out
 
+    void expect(int) const noexcept {}  // its fraction is of a partition, whatever is to come
     template <executor E>
     void apply(E const&, plan const&) {
       first = decided;

@@ -42,6 +42,8 @@ struct random_eviction {
    public:
     capacity limit;
 
+    void expect(int tokens) noexcept { limit.expect(tokens); }
+
     template <class V>
     matrix_view<int const> numbers(V const& view) {
       if (rows_.empty()) rows_.resize(static_cast<std::size_t>(view.heads()));

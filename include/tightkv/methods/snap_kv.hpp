@@ -20,7 +20,7 @@ struct snap_kv {
       .summary = "Keeps the tokens that the last queries attend to, and their neighbours.",
       .needs = "keys and the last `window` queries",
       .paper = "Li et al., arXiv:2404.14469",
-      .paper_defaults = "window 32, max pooling with kernel 7 (kernel 5, window 16 elsewhere)"};
+      .paper_defaults = "window 32, average pooling with kernel 5, in the published code"};
 
   tightkv::budget budget = keep_ratio{};
   int window = 64;

@@ -53,7 +53,7 @@ struct kernel<pool_tokens_fn, basic_cpu<F>> {
       for (int t = 0; t < length; ++t) {
         if (in[static_cast<std::size_t>(t)] != in[static_cast<std::size_t>(t)]) continue;
         float sum = 0.0F;
-        float most = 0.0F;
+        float most = at(t);
         for (int i = t - p.width / 2; i <= t + p.width / 2; ++i) {
           sum += at(i);
           most = std::max(most, at(i));

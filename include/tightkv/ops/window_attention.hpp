@@ -22,6 +22,7 @@ struct window_attention_fn {
     detail::expects(window >= 1, "window_attention", "window must be at least 1", "window", window);
     detail::expects(out.rows == view.queries.heads() && out.cols >= longest(view.keys), "window_attention",
                     "scores must be query heads x tokens", "rows", out.rows, "cols", out.cols);
+    detail::expects(out.data != nullptr || out.rows == 0, "window_attention", "scores must not be null");
     for (int q = 0; q < view.queries.heads(); ++q) {
       detail::expects(view.queries.tokens(q) >= window, "window_attention", "the view has too few queries", "queries",
                       view.queries.tokens(q), "window", window);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <tightkv/ops/attention_mass.hpp>
+#include <tightkv/ops/checks.hpp>
 #include <tightkv/ops/compact.hpp>
 #include <tightkv/scorers/concept.hpp>
 #include <tightkv/view/layouts.hpp>
@@ -61,7 +62,11 @@ class attention_history {
 
   template <executor E, view_with_keys V>
   void score(E const&, V const& view, scores_view<E> out) const {
+    detail::check_scores("attention_history", view.keys, out);
     for (int h = 0; h < view.heads(); ++h) {
+      int const known = static_cast<int>(rows_.size()) == view.heads() ? rows_[static_cast<std::size_t>(h)] : 0;
+      detail::expects(view.tokens(h) == known, "attention_history", "observe() must have seen every row", "rows",
+                      view.tokens(h), "known", known);
       for (int t = 0; t < view.tokens(h); ++t) {
         out(h, t) = average == attention_average::sum ? mass_(h, t) : mass_(h, t) / seen_by_(h, t);
       }

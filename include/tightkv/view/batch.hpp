@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include <tightkv/core/config.hpp>
 #include <tightkv/view/plane.hpp>
 
 namespace tightkv {

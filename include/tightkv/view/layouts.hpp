@@ -74,7 +74,7 @@ auto paged_nhd(T* pool, kv_shape const& s, block_table<Index> const& table, Memo
                                   .block_table = table.entries,
                                   .pages = table.pages,
                                   .page_size = table.page_size,
-                                  .page_stride = table.page_size * s.heads * row,
+                                  .page_stride = row * table.page_size * s.heads,
                                   .head_stride = row,
                                   .token_stride = s.heads * row},
                s.head_dim, contiguous{}, memory);
@@ -91,7 +91,7 @@ auto paged_hnd(T* pool, kv_shape const& s, block_table<Index> const& table, Memo
                                   .block_table = table.entries,
                                   .pages = table.pages,
                                   .page_size = table.page_size,
-                                  .page_stride = s.heads * table.page_size * row,
+                                  .page_stride = row * table.page_size * s.heads,
                                   .head_stride = table.page_size * row,
                                   .token_stride = row},
                s.head_dim, contiguous{}, memory);

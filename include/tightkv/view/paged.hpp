@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <tightkv/core/config.hpp>
 #include <tightkv/core/executor.hpp>
 #include <tightkv/view/layout.hpp>
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <tightkv/core/config.hpp>
 #include <tightkv/core/executor.hpp>
 #include <tightkv/core/half.hpp>
 #include <tightkv/view/layout.hpp>

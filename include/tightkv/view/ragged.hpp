@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <type_traits>
 
+#include <tightkv/core/config.hpp>
 #include <tightkv/core/executor.hpp>
 #include <tightkv/view/layout.hpp>
 

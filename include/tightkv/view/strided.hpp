@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include <tightkv/core/config.hpp>
 #include <tightkv/view/layout.hpp>
 
 namespace tightkv {

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+include(GNUInstallDirs)
+set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ${TIGHTKV_TESTS}) # each header compiles alone: ctest package.headers
+
+# tightkv_component(name [NEEDS target FROM package] HEADERS pattern... [EXCEPT pattern...])
+#
+# Defines tightkv::name over the headers under include/tightkv that match. A component without headers does not exist.
+# A package that is missing is an error only for those who link the component.
+function(tightkv_component name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "NEEDS;FROM" "HEADERS;EXCEPT")
+  set(root ${PROJECT_SOURCE_DIR}/include/tightkv)
+  list(TRANSFORM arg_HEADERS PREPEND ${root}/)
+  list(TRANSFORM arg_EXCEPT PREPEND ${root}/)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${arg_HEADERS})
+  if(arg_EXCEPT)
+    file(GLOB_RECURSE exceptions CONFIGURE_DEPENDS ${arg_EXCEPT})
+    list(REMOVE_ITEM headers ${exceptions})
+  endif()
+  if(NOT headers)
+    return()
+  endif()
+
+  set(target tightkv_${name})
+  if(name STREQUAL "tightkv")
+    set(target tightkv)
+  endif()
+  add_library(${target} INTERFACE)
+  add_library(tightkv::${name} ALIAS ${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(${target} INTERFACE cxx_std_20)
+  target_sources(${target} INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
+  if(NOT target STREQUAL "tightkv")
+    target_link_libraries(${target} INTERFACE tightkv::tightkv)
+  endif()
+  if(arg_FROM AND NOT TARGET ${arg_NEEDS})
+    find_package(${arg_FROM} QUIET) # here, because CMake looks a target's links up from where it was defined
+  endif()
+  target_link_libraries(${target} INTERFACE ${arg_NEEDS})
+  if(TIGHTKV_INSTALL)
+    install(TARGETS ${target} EXPORT ${target} FILE_SET HEADERS)
+    install(EXPORT ${target} NAMESPACE tightkv:: DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/tightkv
+            FILE tightkv-${name}-targets.cmake)
+  endif()
+endfunction()
