@@ -5,32 +5,11 @@
 #include <chrono>
 
 #include <tightkv/methods/compress.hpp>
-#include <tightkv/view/layouts.hpp>
+
+#include "cache_view.hpp"
 
 namespace tightkv::cli {
 namespace {
-
-using queries_plane = plane<float const>;
-
-/// The engine's cache, as the library sees one layer of it: no copy, only where things are.
-template <class T>
-auto view_of(engine::kv_cache<T>& cache, int layer) {
-  auto const& s = cache.shape();
-  kv_shape const shape{.heads = s.kv_heads, .tokens = s.capacity, .head_dim = s.head_dim};
-  int const* const lengths = cache.lengths(layer).data();
-  return kv_view{hnd(cache.keys(layer), shape).with_lengths(lengths),
-                 hnd(cache.values(layer), shape).with_lengths(lengths)};
-}
-
-/// The last of the captured queries, as many as there are rows.
-queries_plane queries_of(engine::query_capture const& captured, int layer, int rows) {
-  int const used = std::min(captured.rows, rows);
-  auto const row = static_cast<std::ptrdiff_t>(captured.head_dim) * static_cast<std::ptrdiff_t>(sizeof(float));
-  float const* const all = captured.layers[static_cast<std::size_t>(layer)].data();
-  return {all + (captured.rows - used) * captured.head_dim,
-          strided{.heads = captured.heads, .tokens = used, .head_stride = captured.rows * row, .token_stride = row},
-          captured.head_dim};
-}
 
 template <class M>
 constexpr bool uses_attention_history = requires(typename M::state s) {
@@ -65,13 +44,12 @@ cache_compressor::cache_compressor(method_choice choice, int layers, int expecte
 template <class T, class M>
 void cache_compressor::reduce_layer(executor_type const& ex, M const& method, typename M::state& state,
                                     engine::kv_cache<T>& cache, int layer, engine::query_capture const& queries) {
-  auto const view = view_of(cache, layer);
   auto const done = [&] {
-    if constexpr (method_for<M, executor_type, decltype(view)>) {
-      return compress(ex, method, view, state);
+    using keys_and_values = decltype(engine::view_of(cache, layer));
+    if constexpr (method_for<M, executor_type, keys_and_values>) {
+      return compress(ex, method, engine::view_of(cache, layer), state);
     } else {
-      auto const newest = queries_of(queries, layer, *std::ranges::min_element(cache.lengths(layer)));
-      return compress(ex, method, kv_view{view.keys, view.values, newest}, state);
+      return compress(ex, method, engine::view_of(cache, layer, queries), state);
     }
   }();
   cache.compacted(layer, done.plan.lengths());
@@ -108,9 +86,7 @@ void cache_compressor::reduce(executor_type const& ex, engine::kv_cache<T>& cach
         auto const start = std::chrono::steady_clock::now();
         shared.layers.resize(static_cast<std::size_t>(layers));
         for (int l = 0; l < layers; ++l) {
-          auto const view = view_of(cache, l);
-          auto const newest = queries_of(queries, l, *std::ranges::min_element(cache.lengths(l)));
-          shared.layers[static_cast<std::size_t>(l)].observe(ex, kv_view{view.keys, view.values, newest});
+          shared.layers[static_cast<std::size_t>(l)].observe(ex, engine::view_of(cache, l, queries));
         }
         shared.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -40,7 +41,7 @@ void append_tensors(dumped_layer const& layer, compressed_layer const& c, std::v
   out.push_back({name("keys"), layer.keys->dtype, shape, c.keys});
   out.push_back({name("values"), layer.values->dtype, shape, c.values});
   out.push_back(safetensors::tensor_of<std::int32_t>(name("kept"), {heads, rows}, c.kept));
-  if (!c.scores.empty()) {
+  if (c.has_scores) {
     out.push_back(
         safetensors::tensor_of<float>(name("scores"), {heads, static_cast<std::size_t>(layer.tokens)}, c.scores));
   }
@@ -72,7 +73,7 @@ void print(nlohmann::ordered_json const& report) {
               << l["kv_bytes_before"].get<std::size_t>() << std::setw(10) << l["kv_bytes_after"].get<std::size_t>()
               << std::setw(8) << l["compress_ms"].get<double>() << '\n';
     if (auto const nans = l["nan_scores"].get<std::ptrdiff_t>(); nans > 0) {
-      std::cout << "        " << nans << " rows hold values that are not finite; they rank last\n";
+      std::cout << "        " << nans << " scores are not a number; those rows rank last\n";
     }
   }
 }
@@ -89,7 +90,7 @@ void run(options const& given) {
   choice.check_layers(layers.back().index + 1);
 
   engine::thread_pool pool(given.threads);
-  executor_type const ex([&pool](int n, std::function<void(int)> const& f) { pool.run(n, f); });
+  auto const ex = engine::executor_on(pool);
   std::vector<compressed_layer> compressed;
   nlohmann::ordered_json report{{"method", choice.name()}, {"layers", nlohmann::ordered_json::array()}};
   for (auto const& layer : layers) {
@@ -137,7 +138,8 @@ void add_compress(CLI::App& app) {
   command->add_option("IN", given->input, "safetensors with keys and values [kv_heads, tokens, head_dim]")->required();
   command->add_option("OUT", given->output, "safetensors to write")->required();
   add_method_options(*command, given->methods);
-  command->add_option("--chunk", given->chunk, "Feed so many tokens at a time")->check(CLI::PositiveNumber);
+  command->add_option("--chunk", given->chunk, "Feed so many tokens at a time")
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()));
   command->add_option("--executor", given->executor, "cpu, plain or cuda")
       ->check(CLI::IsMember({"cpu", "plain", "cuda"}));
   command->add_option("--threads", given->threads, "Threads")->check(CLI::Range(1, 1024));

@@ -155,7 +155,8 @@ compressed_layer run(executor_type const& ex, M const& method, dumped_layer cons
         return reduce(kv_view{cache.keys(), cache.values(), cache.queries()});
       }
     }();
-    if (!done.scores.empty() && result.scores.empty()) {
+    if (done.scores.rows() > 0 && !result.has_scores) {
+      result.has_scores = true;
       result.scores.assign(static_cast<std::size_t>(layer.heads) * static_cast<std::size_t>(layer.tokens), unjudged);
     }
     for (int h = 0; h < done.scores.rows(); ++h) {

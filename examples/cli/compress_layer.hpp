@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <utility>
 #include <vector>
 
 #include <tightkv/core/executor.hpp>
@@ -12,12 +12,12 @@
 
 #include "dump.hpp"
 #include "method_choice.hpp"
+#include "thread_pool.hpp"
 
 namespace tightkv::cli {
 
-/// Runs `f(i)` for each index, perhaps on several threads.
-using parallel_for = std::function<void(int, std::function<void(int)> const&)>;
-using executor_type = basic_cpu<parallel_for>;
+/// The library on the command's threads.
+using executor_type = decltype(engine::executor_on(std::declval<engine::thread_pool&>()));
 
 /// What is left of a layer. Rows are as stored in the dump, bit for bit.
 struct compressed_layer {
@@ -25,7 +25,8 @@ struct compressed_layer {
   int rows = 0;                         // the longest
   std::vector<std::byte> keys, values;  // [kv_heads, rows, head_dim]
   std::vector<std::int32_t> kept;       // [kv_heads, rows]: token numbers; -1 past a head's length
-  std::vector<float> scores;            // [kv_heads, tokens], NaN where not judged; empty if the method has none
+  bool has_scores = false;              // whether the method has any
+  std::vector<float> scores;            // [kv_heads, tokens], NaN where not judged
   std::ptrdiff_t nan_scores = 0;
   double seconds = 0;  // of the method alone
 };

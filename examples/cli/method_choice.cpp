@@ -13,6 +13,9 @@ template <class Number>
 Number number(std::string_view key, std::string_view text) {
   Number value{};
   auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc::result_out_of_range) {
+    detail::refuse(key, "is out of range", {{"value", std::string(text)}});
+  }
   if (error != std::errc{} || end != text.data() + text.size()) {
     detail::refuse(key, std::is_integral_v<Number> ? "must be a whole number" : "must be a number",
                    {{"value", std::string(text)}});
@@ -74,9 +77,10 @@ void method_choice::set(std::string_view assignment) {
 
   if (key == "skip_layers") {
     skip_layers_.clear();
-    while (!value.empty()) {
+    for (bool more = !value.empty(); more;) {
       auto const comma = std::min(value.find(','), value.size());
       skip_layers_.push_back(number<int>(key, value.substr(0, comma)));
+      more = comma < value.size();
       value.remove_prefix(std::min(comma + 1, value.size()));
     }
     return;

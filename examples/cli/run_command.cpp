@@ -75,7 +75,7 @@ void print(ordered_json const& out) {
 void run(run_options const& asked) {
   check(asked);
   engine::thread_pool pool(asked.threads);
-  executor_type const ex([&pool](int n, std::function<void(int)> const& f) { pool.run(n, f); });
+  auto const ex = engine::executor_on(pool);
   auto const show = progress_on_a_terminal();
   show("loading the model", 0, 1);
   language_model model(asked.model, pool);

@@ -16,7 +16,7 @@ struct device_memory {};
 
 /// Where work runs: the memory it can reach, and where its scratch comes from.
 template <class E>
-concept executor = std::copyable<E> && requires(E const& ex) {
+concept executor = std::copy_constructible<E> && requires(E const& ex) {
   typename E::memory;
   ex.resource();
 };
@@ -36,7 +36,7 @@ struct serial {
 /// The calling thread, or the owner's threads.
 ///
 ///     auto const ex = tightkv::cpu{};                                     // serial
-///     auto const ex = tightkv::cpu{[&](int n, auto&& f) { pool.run(n, f); }, &arena};
+///     auto const ex = tightkv::basic_cpu{[&](int n, auto&& f) { pool.run(n, f); }, &arena};
 ///
 /// `for_each_index(n, f)` calls `f(i)` once for each i in [0, n), in any order, and returns when all are done; results
 /// do not depend on the order. Scratch comes from `resource()`, also while `f` runs: where `f` runs on several threads

@@ -27,7 +27,7 @@ struct h2o {
                                     .paper_defaults = "0.1 of the prompt heavy hitters, 0.1 recent"};
 
   tightkv::budget budget = keep_ratio{};
-  std::optional<int> recent;  // default: half of the tokens kept
+  std::optional<int> recent = std::nullopt;  // default: half of the tokens kept
   attention_average average = attention_average::sum;
 
   static void parameters(auto& self, auto&& visit) {

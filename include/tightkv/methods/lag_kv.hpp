@@ -28,7 +28,7 @@ struct lag_kv {
       .paper = "Liang et al., LagKV, arXiv:2504.04704",
       .paper_defaults = "sink 16, lag 128 to 1024"};
 
-  keep_ratio keep;  // of each partition
+  keep_ratio keep{};  // of each partition
   int lag = 128;
   int sink = 16;
   float value_weight = 1.0F;

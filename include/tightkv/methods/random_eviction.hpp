@@ -82,7 +82,7 @@ struct random_eviction {
 
   struct scorer {
     std::uint64_t seed;
-    matrix_view<int const> numbers;
+    matrix_view<int const> numbers{};
 
     template <executor E, class V>
     void score(E const& ex, V const&, scores_view<E> out) const {

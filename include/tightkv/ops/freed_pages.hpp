@@ -16,7 +16,7 @@ namespace tightkv {
 ///     auto const free = tightkv::freed_pages(plan, {.page_size = 16, .heads = {0, plan.heads()}});
 struct shared_table {
   int page_size = 1;
-  token_range heads;
+  token_range heads{};
 };
 
 inline token_range freed_pages(plan const& p, shared_table const& table) {

@@ -19,7 +19,7 @@ namespace tightkv {
 
 /// Partitions of `lag` tokens from token `first[h]` of head h on. The last whole partition is reference only.
 struct lag_partitions {
-  std::span<int const> first;
+  std::span<int const> first{};
   int lag = 128;
 
   /// Partitions of head h that are judged, given its length.
@@ -39,7 +39,7 @@ struct lag_partitions {
 /// Liang et al., arXiv:2504.04704. One read of keys and values is enough.
 struct lag_scores_fn {
   struct parameters {
-    lag_partitions partitions;
+    lag_partitions partitions{};
     float value_weight = 1.0F;
   };
 

@@ -21,7 +21,7 @@ enum class pooling { average, maximum };
 /// zero for its neighbours. In place.
 struct pool_tokens_fn {
   struct parameters {
-    std::span<int const> lengths;
+    std::span<int const> lengths{};
     int width = 5;
     tightkv::pooling pooling = tightkv::pooling::average;
   };

@@ -22,7 +22,7 @@ namespace tightkv {
 /// place; tokens outside the ranges are not touched.
 struct rank_tokens_fn {
   struct parameters {
-    std::span<token_range const> ranges;
+    std::span<token_range const> ranges{};
     int block = std::numeric_limits<int>::max();  // the whole range
     float divisor = 1.0F;
   };

@@ -16,7 +16,7 @@ namespace tightkv {
 /// as `select_top_k`.
 struct select_partitions_fn {
   struct parameters {
-    lag_partitions partitions;
+    lag_partitions partitions{};
     int quota = 0;
   };
 

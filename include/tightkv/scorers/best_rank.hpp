@@ -19,9 +19,9 @@ namespace tightkv {
 /// Needs what its parts need. Cost: theirs, and two sorts of the scores.
 template <class First, class Second>
 struct best_rank {
-  First first;
-  Second second;
-  protected_tokens protect;
+  First first{};
+  Second second{};
+  protected_tokens protect{};
 
   template <executor E, view_with_keys V>
   requires scorer_for<First, E, V> && scorer_for<Second, E, V> && reachable_from<V, E>
