@@ -80,7 +80,7 @@ void with_plane_of(numbers& in, bool unique, Use&& use) {
       auto const at = static_cast<std::int64_t>(i);
       table[i] = static_cast<index>((first + (backwards ? pages - at : at)) % pages);
       if (!unique && in.one_in(8)) table[i] = static_cast<index>(in.in(0, static_cast<int>(pages) - 1));
-      if (in.one_in(64)) table[i] = static_cast<index>(in.or_wrong(static_cast<int>(pages)));
+      if (in.one_in(64)) table[i] = static_cast<index>(in.one_in(2) ? pages : -1);
     }
     return table.data();
   };

@@ -57,8 +57,6 @@ class numbers {
   int in(int low, int high) { return low + static_cast<int>(next() % static_cast<std::uint32_t>(high - low + 1)); }
   bool one_in(int n) { return in(1, n) == n; }
   /// Usually `good`, now and then what somebody could pass by mistake.
-  static constexpr int large = 1 << 20;
-  /// Usually `good`, now and then what somebody could pass by mistake.
   int or_wrong(int good) {
     if (!one_in(32)) return good;
     constexpr int large = 1 << 20;  // beyond any memory here, though looping over it takes no time

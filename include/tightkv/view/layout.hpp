@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 
 #include <tightkv/core/error.hpp>
 
@@ -47,6 +48,10 @@ inline void check_shape(char const* who, kv_shape const& s) {
   check_extents(who, s.heads, s.tokens);
   expects(s.head_dim >= 1, who, "head_dim must be at least 1", "head_dim", s.head_dim);
   expects(s.capacity >= s.tokens, who, "capacity must be at least tokens", "capacity", s.capacity, "tokens", s.tokens);
+  // 8 bytes are more than any element has; the largest stride must be a ptrdiff_t.
+  auto const token_bytes = std::ptrdiff_t{8} * s.head_dim;
+  expects(s.heads == 0 || s.capacity <= PTRDIFF_MAX / token_bytes / s.heads, who,
+          "the tensor is larger than memory can be", "heads", s.heads, "capacity", s.capacity);
 }
 
 /// Bytes of `count` elements of T.

@@ -65,8 +65,7 @@ class plane {
     layout_.template check<Memory>(alignof(value_type));
     shape_.check(head_dim, alignof(value_type));
     if constexpr (!needs_no_base<Layout>) {
-      bool const has_rows = layout_.heads > 0 && longest() > 0;
-      detail::expects(!has_rows || data != nullptr, "plane", "data must not be null");
+      detail::expects(!has_rows() || data != nullptr, "plane", "data must not be null");
       detail::expects(reinterpret_cast<std::uintptr_t>(data) % alignof(value_type) == 0, "plane",
                       "data must be aligned to its elements");
     }
@@ -90,11 +89,12 @@ class plane {
 
  private:
   T* typed_base() const noexcept { return static_cast<T*>(static_cast<void*>(base_)); }
-  int longest() const noexcept {
-    if constexpr (!std::same_as<Memory, host_memory>) return 1;  // lengths may live on the device
-    int most = 0;
-    for (int h = 0; h < layout_.heads; ++h) most = layout_.length(h) > most ? layout_.length(h) : most;
-    return most;
+  bool has_rows() const noexcept {
+    if constexpr (!std::same_as<Memory, host_memory>) return layout_.heads > 0;  // lengths may live on the device
+    for (int h = 0; h < layout_.heads; ++h) {
+      if (layout_.length(h) > 0) return true;
+    }
+    return false;
   }
 
   std::byte* base_;
