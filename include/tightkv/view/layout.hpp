@@ -2,6 +2,7 @@
 /// A layout maps (head, token) to where a row starts. `README.md` beside this file shows the layouts in pictures.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -50,7 +51,7 @@ inline void check_shape(char const* who, kv_shape const& s) {
   expects(s.capacity >= s.tokens, who, "capacity must be at least tokens", "capacity", s.capacity, "tokens", s.tokens);
   // 8 bytes are more than any element has; the largest stride must be a ptrdiff_t.
   auto const token_bytes = std::ptrdiff_t{8} * s.head_dim;
-  expects(s.heads == 0 || s.capacity <= PTRDIFF_MAX / token_bytes / s.heads, who,
+  expects(s.heads == 0 || std::max(1, s.capacity) <= PTRDIFF_MAX / token_bytes / s.heads, who,
           "the tensor is larger than memory can be", "heads", s.heads, "capacity", s.capacity);
 }
 

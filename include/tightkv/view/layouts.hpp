@@ -2,6 +2,7 @@
 /// Short names for the layouts engines use; `README.md` beside this file draws them. Each returns a `plane`.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -66,7 +67,7 @@ block_table(Index const*, std::int64_t, int) -> block_table<Index>;
 /// `[page][page_size][head][head_dim]`: vLLM and FlashInfer, NHD.
 template <class T, std::integral Index, class Memory = host_memory>
 auto paged_nhd(T* pool, kv_shape const& s, block_table<Index> const& table, Memory memory = {}) {
-  detail::check_shape("paged_nhd", s);
+  detail::check_shape("paged_nhd", {s.heads, s.tokens, s.head_dim, std::max(s.capacity, table.page_size)});
   auto const row = detail::bytes_of<T>(s.head_dim);
   return plane(pool,
                basic_paged<Index>{.heads = s.heads,
@@ -83,7 +84,7 @@ auto paged_nhd(T* pool, kv_shape const& s, block_table<Index> const& table, Memo
 /// `[page][head][page_size][head_dim]`: vLLM, FlashInfer and TensorRT-LLM, HND.
 template <class T, std::integral Index, class Memory = host_memory>
 auto paged_hnd(T* pool, kv_shape const& s, block_table<Index> const& table, Memory memory = {}) {
-  detail::check_shape("paged_hnd", s);
+  detail::check_shape("paged_hnd", {s.heads, s.tokens, s.head_dim, std::max(s.capacity, table.page_size)});
   auto const row = detail::bytes_of<T>(s.head_dim);
   return plane(pool,
                basic_paged<Index>{.heads = s.heads,
@@ -107,7 +108,10 @@ auto cells(T* data, kv_shape const& s, Index const* list, std::int64_t cells, Me
 /// `[head][head_dim][cell]`, token t in cell `list[t]`: llama.cpp's values without flash attention.
 template <class T, std::integral Index, class Memory = host_memory>
 auto transposed_cells(T* data, kv_shape const& s, Index const* list, std::int64_t cells, Memory memory = {}) {
-  detail::check_shape("transposed_cells", s);
+  detail::expects(0 <= cells && cells <= INT32_MAX, "transposed_cells", "cells must be a 32-bit number", "cells",
+                  cells);
+  detail::check_shape("transposed_cells",
+                      {s.heads, s.tokens, s.head_dim, std::max(s.capacity, static_cast<int>(cells))});
   auto const channel = detail::bytes_of<T>(static_cast<std::ptrdiff_t>(cells));
   return plane(data,
                basic_paged<Index>{.heads = s.heads,
