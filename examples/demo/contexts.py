@@ -5,7 +5,8 @@ Into FOLDER go NAME.context.txt and NAME.continuation.txt for each NAME, and con
 * passkey-1, passkey-2: prose in which one sentence states a long number twice, at a quarter and at three quarters of
   the way. The continuation asks for it and then spells it: a digit is read back if it is the model's first choice.
 * text: prose, and how it goes on.
-Each context has exactly TOKENS tokens, so that a budget is the same number of rows in all of them.
+Each context has exactly TOKENS tokens, so that a budget is the same number of rows in all of them. Prints a line for
+each: its name and how many of the continuation's tokens are to be scored, counted from the end.
 """
 
 import itertools
@@ -25,9 +26,10 @@ QUESTION = "\n\nWhat is the pass key? The pass key is "
 
 
 def prose(text):
-    """The paragraphs that are sentences, each on one line; headings, lists and tables are left out."""
+    """The paragraphs that are plain sentences, each on one line; headings, lists, tables and code are left out."""
     blocks = (re.sub(r"\s+", " ", block).strip() for block in text.split("\n\n") if not block.startswith(" "))
-    return [block for block in blocks if len(block) > 200 and block[0].isupper() and block.endswith(".")]
+    whole = (block for block in blocks if len(block) > 200 and block[0].isupper() and block.endswith("."))
+    return [block for block in whole if len(re.findall(r'["“*_]', block)) <= 4]
 
 
 def ends_sentence(word):
@@ -39,7 +41,7 @@ class Author:
 
     def __init__(self, tokenizer, paragraphs):
         self.tokenizer = tokenizer
-        self.paragraphs = [tokenizer.words(p + "\n\n") for p in paragraphs]
+        self.paragraphs = [tokenizer.words(p) + [("\n", 1)] * 2 for p in paragraphs]
 
     def from_paragraph(self, first):
         return itertools.chain.from_iterable(self.paragraphs[first:])
@@ -51,7 +53,7 @@ class Author:
         return order
 
     def passkey(self, depth, seed):
-        """(context, digits, [first, last) of the tokens of both statements), or None if no length fits."""
+        """(context, digits, the tokens [first, last) of the digits in both statements)."""
         digits = "".join(random.Random(seed).choices("0123456789", k=DIGITS))
         parts = [" The pass key is ", digits, ". Remember it. ", digits, " is the pass key."]
         sizes = [self.tokenizer.count(part) for part in parts]
@@ -90,16 +92,17 @@ def main(model, text, folder):
     folder = pathlib.Path(folder)
     contexts = []
 
-    def write(name, context, continuation, **more):
+    def write(name, context, continuation, score_last, **more):
         (folder / f"{name}.context.txt").write_text(context)
         (folder / f"{name}.continuation.txt").write_text(continuation)
-        contexts.append({"name": name, "tokens": TOKENS} | more)
+        contexts.append({"name": name, "tokens": TOKENS, "score_last": score_last} | more)
+        print(name, score_last)
 
     for seed, (name, depth) in enumerate(DEPTHS.items(), 1):
         context, digits, stated = author.passkey(depth, seed)
-        write(name, context, QUESTION + digits, score_last=DIGITS, key_tokens=stated)
+        write(name, context, QUESTION + digits, DIGITS, key_tokens=stated)
     context, continuation = author.text(seed=0)
-    write("text", context, continuation, score_last=CONTINUATION - 1)
+    write("text", context, continuation, CONTINUATION - 1)  # the first is predicted before anything is compressed
     (folder / "contexts.json").write_text(json.dumps(contexts, indent=1) + "\n")
 
 
