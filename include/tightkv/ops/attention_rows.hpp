@@ -33,6 +33,8 @@ class float_keys {
 
   bool finite(int token) const noexcept { return finite_[static_cast<std::size_t>(token)] != 0; }
 
+  // Plain multiply-adds, which a compiler may contract: attention is promised within an error, not to the bit, and an
+  // `fma` is a library call on machines that do not have the instruction.
   float dot(float const* query, int token) const noexcept {
     float const* const key = data_.data() + index(token);
     float lane[lane_sum::lanes] = {};

@@ -38,13 +38,13 @@ inline void check_ascending(char const* who, plan const& p) {
   }
 }
 
-template <class Row>
-void move_row(Row const& from, Row const& to) {
+template <class From, class To>
+void move_row(From const& from, To const& to) {
   for (int d = 0; d < from.size; ++d) to[d] = from[d];
 }
-template <class T>
-void move_row(row<T> const& from, row<T> const& to) {
-  std::memcpy(to.data, from.data, static_cast<std::size_t>(from.size) * sizeof(T));  // rows of one head do not overlap
+template <class From, class To>
+void move_row(row<From> const& from, row<To> const& to) {
+  std::memcpy(to.data, from.data, static_cast<std::size_t>(from.size) * sizeof(To));  // rows of one head do not overlap
 }
 
 }  // namespace detail

@@ -37,11 +37,7 @@ struct kernel<gather_fn, basic_cpu<F>> {
       auto const source = from.head(h);
       auto const destination = to.head(h);
       int j = 0;
-      for (int const token : p.kept(h)) {
-        auto const in = source[token];
-        auto const out = destination[j++];
-        for (int d = 0; d < in.size; ++d) out[d] = in[d];
-      }
+      for (int const token : p.kept(h)) detail::move_row(source[token], destination[j++]);
     });
   }
 };
