@@ -55,7 +55,9 @@ int main(int argc, char** argv) {
   } catch (CLI::Success const& asked) {  // --help, --version
     return app.exit(asked);
   } catch (CLI::ParseError const& error) {
-    complain(command, error.what());
+    std::string message = error.what();
+    if (command == "tightkv" && argc > 1) message.append(" (got ").append(argv[1]).append(")");
+    complain(command, message);
     return bad_input;
   } catch (tightkv::bad_argument const& error) {
     complain(command, error.what());

@@ -2,6 +2,7 @@
 /// A directory of a test's own, and small files in it.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -18,8 +19,9 @@ class temporary_directory {
  public:
   temporary_directory() {
     auto const& test = *::testing::UnitTest::GetInstance()->current_test_info();
-    path_ = std::filesystem::path(::testing::TempDir()) /
-            (std::string("tightkv.") + test.test_suite_name() + "." + test.name());
+    auto name = std::string("tightkv.") + test.test_suite_name() + "." + test.name();
+    std::ranges::replace(name, '/', '.');  // of a test with parameters
+    path_ = std::filesystem::path(::testing::TempDir()) / name;
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }
