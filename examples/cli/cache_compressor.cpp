@@ -18,17 +18,6 @@ constexpr bool uses_attention_history = requires(typename M::state s) {
 
 }  // namespace
 
-int query_window(method_choice const& choice) {
-  return std::visit(
-      [](auto const& m) {
-        using M = std::remove_cvref_t<decltype(m)>;
-        if constexpr (uses_attention_history<M>) return engine::all_rows;
-        if constexpr (requires { m.window; }) return m.window;
-        return std::is_same_v<M, tova> ? 1 : 0;
-      },
-      choice.method());
-}
-
 cache_compressor::cache_compressor(method_choice choice, int layers, int expected)
     : choice_(std::move(choice)), kept_(static_cast<std::size_t>(layers)) {
   choice_.check_layers(layers);

@@ -14,9 +14,6 @@
 
 namespace tightkv::cli {
 
-/// How many of the last tokens' queries a method wants to see.
-int query_window(method_choice const& choice);
-
 /// The attention a prompt's tokens received, per layer: computed once, and shared by the methods that use it.
 struct shared_attention {
   std::vector<attention_history> layers;

@@ -32,6 +32,16 @@ void check_paths(options const& given) {
   detail::expects(!same, "OUT", "must not be the input file", "path", given.output);
 }
 
+/// Queries are refused before anything runs, also where they would not be needed in the end.
+void check_queries(method_choice const& choice, dumped_layer const& layer) {
+  int const needed = std::min(choice.query_window(), layer.tokens);
+  if (needed <= 0) return;
+  detail::expects(layer.queries != nullptr, choice.name(), "needs a tensor of queries", "missing",
+                  layer.prefix + "queries");
+  detail::expects(layer.window >= needed, choice.name(), "needs the queries of more tokens", "queries", layer.window,
+                  "needed", needed);
+}
+
 /// The tensors of one compressed layer.
 void append_tensors(dumped_layer const& layer, compressed_layer const& c, std::vector<safetensors::tensor>& out) {
   auto const heads = static_cast<std::size_t>(layer.heads);
@@ -88,6 +98,9 @@ void run(options const& given) {
   auto const file = safetensors::parse(bytes.bytes());
   auto const layers = layers_of(file);
   choice.check_layers(layers.back().index + 1);
+  for (auto const& layer : layers) {
+    if (!choice.skips(layer.index)) check_queries(choice, layer);
+  }
 
   engine::thread_pool pool(given.threads);
   auto const ex = engine::executor_on(pool);
@@ -98,6 +111,14 @@ void run(options const& given) {
     int const chunk = given.chunk == 0 ? all : std::min(given.chunk, all);
     compressed.push_back(choice.skips(layer.index) ? keep_layer(layer) : compress_layer(ex, choice, layer, chunk));
     report["layers"].push_back(describe(layer, compressed.back()));
+  }
+
+  bool const has_scores = std::ranges::any_of(compressed, &compressed_layer::has_scores);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (compressed[i].has_scores || !has_scores) continue;
+    auto const size = static_cast<std::size_t>(layers[i].heads) * static_cast<std::size_t>(layers[i].tokens);
+    compressed[i].scores.assign(size, unjudged);  // a layer left whole was never judged
+    compressed[i].has_scores = true;
   }
 
   safetensors::contents out;

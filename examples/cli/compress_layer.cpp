@@ -150,8 +150,6 @@ compressed_layer run(executor_type const& ex, M const& method, dumped_layer cons
       if constexpr (method_for<M, executor_type, full_view>) {
         return reduce(kv_view{cache.keys(), cache.values()});
       } else {
-        detail::expects(layer.queries != nullptr, M::info.name, "needs a tensor of queries", "missing",
-                        layer.prefix + "queries");
         return reduce(kv_view{cache.keys(), cache.values(), cache.queries()});
       }
     }();

@@ -33,7 +33,7 @@ struct compressed_layer {
 
 /// Feeds the layer's tokens `chunk` at a time, each time appended to what is left and reduced when due.
 ///
-/// Throws `bad_argument` when the method needs queries the dump does not have.
+/// The dump must have the queries the method needs.
 compressed_layer compress_layer(executor_type const& ex, method_choice const& choice, dumped_layer const& layer,
                                 int chunk);
 

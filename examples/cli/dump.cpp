@@ -36,6 +36,7 @@ extents extents_of(tensor const& t) {
     detail::expects(extent < (std::size_t{1} << 30), "dump", "a dimension is too large", "tensor", t.name, "dimension",
                     extent);
   }
+  detail::expects(t.shape[0] <= (1U << 16), "dump", "there are too many heads", "tensor", t.name, "heads", t.shape[0]);
   bool const readable = t.dtype == dtype::f32 || t.dtype == dtype::f16 || t.dtype == dtype::bf16;
   detail::expects(readable, "dump", "tensors must be F32, F16 or BF16", "tensor", t.name, "dtype", name_of(t.dtype));
   return {static_cast<int>(t.shape[0]), static_cast<int>(t.shape[1]), static_cast<int>(t.shape[2])};

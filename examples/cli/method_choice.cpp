@@ -67,6 +67,16 @@ std::string_view method_choice::name() const {
   return std::visit([](auto const& m) { return m.info.name; }, method_);
 }
 
+int method_choice::query_window() const {
+  return std::visit(
+      []<class M>(M const& m) {
+        if constexpr (requires(typename M::state s) { s.history; }) return all_queries;
+        if constexpr (requires { m.window; }) return m.window;
+        return std::is_same_v<M, tova> ? 1 : 0;
+      },
+      method_);
+}
+
 void method_choice::set(std::string_view assignment) {
   auto const equals = assignment.find('=');
   if (equals == std::string_view::npos) {

@@ -2,6 +2,7 @@
 /// A method chosen by name, its parameters set by words: `--method lag_kv --set lag=64`.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -38,6 +39,9 @@ class method_choice {
   void set(std::string_view assignment);
 
   std::string_view name() const;
+  /// How many of the last tokens' queries the method looks at: `all_queries` for those that want each token's.
+  int query_window() const;
+  static constexpr int all_queries = std::numeric_limits<int>::max();
   any_method const& method() const noexcept { return method_; }
   /// Layers that are left whole.
   bool skips(int layer) const noexcept;

@@ -108,7 +108,7 @@ ordered_json run_context(run_options const& asked, language_model& model, execut
 
   auto full = make_cache<T>(model, tokens + more);
   engine::query_capture queries{.window = 0};
-  for (auto const& choice : asked.methods) queries.window = std::max(queries.window, query_window(choice));
+  for (auto const& choice : asked.methods) queries.window = std::max(queries.window, choice.query_window());
   show("prefill", 0, 1);
   auto const start = std::chrono::steady_clock::now();
   auto const hidden =

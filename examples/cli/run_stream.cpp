@@ -64,7 +64,7 @@ std::vector<flow<T>> flows_of(run_options const& asked, language_model const& mo
     flows.push_back({.name = std::string(choice.name()),
                      .cache = make_cache<T>(model, tokens),
                      .compressor = {cache_compressor(choice, model.weights.shape().layers, tokens)},
-                     .queries = recent_queries(query_window(choice))});
+                     .queries = recent_queries(choice.query_window())});
   }
   return flows;
 }
@@ -85,7 +85,7 @@ ordered_json run_stream(run_options const& asked, language_model& model, executo
     auto const chunk = std::span(text).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
     std::vector<engine::new_tokens<T>> batch;
     for (auto& f : flows) {
-      bool const watched = !f.compressor.empty() && query_window(f.compressor[0].choice()) > 0;
+      bool const watched = !f.compressor.empty() && f.compressor[0].choice().query_window() > 0;
       batch.push_back({.tokens = chunk, .cache = f.cache, .queries = watched ? &f.step : nullptr, .outputs = count});
     }
     auto const hidden = engine::forward<T>(model.weights, model.pool, std::span<engine::new_tokens<T> const>(batch));
@@ -102,7 +102,7 @@ ordered_json run_stream(run_options const& asked, language_model& model, executo
         f.quality.add(expected, text[static_cast<std::size_t>(begin + i + 1)], reference.divergence_to(expected));
       }
       if (f.compressor.empty()) continue;
-      bool const watched = query_window(f.compressor[0].choice()) > 0;
+      bool const watched = f.compressor[0].choice().query_window() > 0;
       f.compressor[0].reduce(ex, f.cache, watched ? f.queries.append(f.step) : f.step);
     }
   }

@@ -43,15 +43,21 @@ struct lag_kv_global {
     protected_tokens{.sink = sink}.check("lag_kv_global");
     lag_rank const ranks{.lag = lag, .sink = sink};
     candidates from(ex.resource());
+    std::ptrdiff_t never_judged = 0;
     for (int h = 0; h < view.heads(); ++h) {
       int const tokens = view.tokens(h);
       auto const judged = ranks.judged_tokens(tokens);
       protected_tokens protect{.sink = sink, .recent = judged.size() == 0 ? 0 : tokens - judged.end};
-      int const kept = std::min(tokens, limit.of(budget, view, h, std::min(tokens, protect.count())));
-      if (judged.size() == 0) protect.recent = std::max(0, kept - sink);  // too short to judge: sinks and the newest
+      int const kept = std::min(tokens, limit.of(budget, view, h, protect.count()));
+      if (judged.size() == 0) {  // too short to judge: sinks and the newest
+        protect.recent = std::max(0, kept - sink);
+        never_judged += tokens - kept;
+      }
       from.add(tokens, protect, kept);
     }
-    return keep_best(ex, view, ranks, from);
+    auto decided = keep_best(ex, view, ranks, from);
+    decided.plan.nan_scores -= never_judged;  // what had no score is not counted with what had a bad one
+    return decided;
   }
 };
 static_assert(method<lag_kv_global>);

@@ -40,13 +40,13 @@ struct snap_kv {
   decision<E> decide(E const& ex, V const& view, state& limit) const {
     detail::expects(window >= 1, "snap_kv", "window must be at least 1", "window", window);
     detail::expects(kernel >= 1 && kernel % 2 == 1, "snap_kv", "kernel must be odd", "kernel", kernel);
-    for (int q = 0; q < view.queries.heads(); ++q) {
-      int const needed = std::min(window, view.tokens(q / group_size(view)));
-      detail::expects(view.queries.tokens(q) >= needed, "snap_kv", "needs the queries of the window", "queries",
+    auto const from = within(ex, view, budget, {.recent = window}, limit);
+    bool const due = from.lengths != from.kept;
+    for (int q = 0; due && q < view.queries.heads(); ++q) {
+      detail::expects(view.queries.tokens(q) >= window, "snap_kv", "needs the queries of the window", "queries",
                       view.queries.tokens(q), "window", window);
     }
-    window_votes const votes{.window = window, .kernel = kernel, .pooling = pooling};
-    return keep_best(ex, view, votes, within(ex, view, budget, {.recent = window}, limit));
+    return keep_best(ex, view, window_votes{.window = window, .kernel = kernel, .pooling = pooling}, from);
   }
 };
 static_assert(method<snap_kv>);

@@ -18,6 +18,7 @@ struct last_query_attention {
   template <executor E, view_with_queries V>
   requires reachable_from<V, E>
   void score(E const& ex, V const& view, scores_view<E> out) const {
+    if (longest(view.keys) == 0) return;
     int const layer_heads = std::max(1, view.heads_per_layer());
     for (int h = 0; h < view.heads(); ++h) {
       int const first = h / layer_heads * layer_heads;

@@ -27,6 +27,7 @@ struct window_votes {
   template <executor E, view_with_queries V>
   requires reachable_from<V, E>
   void score(E const& ex, V const& view, scores_view<E> out) const {
+    if (longest(view.keys) == 0) return;
     auto votes = make_scores(ex, view.queries.heads(), out.cols);
     window_attention(ex, view, window, votes.view());
     std::pmr::vector<int> before_window(ex.resource());
