@@ -16,7 +16,8 @@ struct any_order {
   template <class F>
   void operator()(int n, F&& f) const {
     using function = std::remove_reference_t<F>;
-    run(n, [](void* g, int i) { (*static_cast<function*>(g))(i); }, &f);
+    run(
+        n, [](void* g, int i) { (*static_cast<function*>(g))(i); }, &f);
   }
 
  private:

@@ -61,39 +61,63 @@ layer random_layer(layer_shape const& s);
 enum class element_type { f32, f16, bf16 };
 enum class arrangement { hnd, nhd, paged_hnd, paged_nhd, transposed };
 
+template <class T>
+using dense = tightkv::plane<T>;
+template <class T>
+using paged = tightkv::plane<T, tightkv::paged>;
+template <class T>
+using transposed = tightkv::plane<T, tightkv::strided, tightkv::grouped>;
+template <class Keys, class Values>
+using view_of = tightkv::kv_view<Keys, Values, dense<typename Keys::value_type const>>;
+
+/// Which planes keys and values lie in. They need not be of one kind: each of layout and element type is in the list,
+/// and each pair of them, but a policy is compiled for five views only.
+enum class planes { floats, half_keys_transposed_values, paged_keys_dense_values, transposed_keys_paged_values, mixed };
+using floats_view = view_of<dense<float>, dense<float>>;
+using half_keys_transposed_values_view = view_of<dense<tightkv::half>, transposed<tightkv::half>>;
+using paged_keys_dense_values_view = view_of<paged<tightkv::bfloat16>, dense<tightkv::bfloat16>>;
+using transposed_keys_paged_values_view = view_of<transposed<float>, paged<tightkv::half>>;
+using mixed_view = view_of<paged<float>, transposed<tightkv::bfloat16>>;
+
 /// How a cache lies in memory, and how large its rows and groups are.
 struct memory_case {
-  arrangement layout = arrangement::hnd;
-  element_type type = element_type::f32;
+  planes kind = planes::floats;
+  bool heads_inside = false;  // nhd rather than hnd, within pages too
   int head_dim = 64;
   int group = 1;
 
   friend std::ostream& operator<<(std::ostream& out, memory_case const& c);
 };
 
-/// Every pair of (layout, element type, head_dim, group), in 25 cases.
+/// Every pair of (planes, head_dim, group), in 25 cases.
 std::vector<memory_case> pairwise_cases();
 
-using byte_rows = tightkv::plane<std::byte>;
+/// The memory of one plane, where whatever holds no row is NaN.
+struct plane_memory {
+  arrangement layout = arrangement::hnd;
+  element_type type = element_type::f32;
+  tightkv::kv_shape shape;  // with the tokens there is room for
+  std::vector<int> pages;
+  std::vector<std::byte> bytes;
 
-template <class Plane, class T>
-using view_of = tightkv::kv_view<Plane, Plane, tightkv::plane<T const>>;
-template <class T>
-using dense_view = view_of<tightkv::plane<T>, T>;
-template <class T>
-using paged_view = view_of<tightkv::plane<T, tightkv::paged>, T>;
-template <class T>
-using transposed_view = view_of<tightkv::plane<T, tightkv::strided, tightkv::grouped>, T>;
+  plane_memory(arrangement l, element_type t, tightkv::kv_shape const& s);
+  float read(int h, int t, int d) const;
+  void write(int h, int t, int d, float x);
+  template <class Plane>
+  Plane rows(int tokens);
 
-/// An engine's memory: keys and values in some layout, queries of the newest tokens, and the position of every row.
-/// Whatever holds no row is NaN.
+ private:
+  std::size_t offset(int h, int t, int d) const;
+};
+
+/// An engine's memory: keys and values, queries of the newest tokens, and the position of every row.
 class engine_memory {
  public:
   /// Room for all tokens of `content`, whose first `tokens` are in the cache already.
   engine_memory(layer content, memory_case const& how, int tokens);
   explicit engine_memory(layer const& content, memory_case const& how = {});
 
-  int heads() const { return heads_; }
+  int heads() const { return content_.keys.heads; }
   int tokens() const { return tokens_; }  // rows of each head now
   int seen() const { return seen_; }      // tokens that have arrived so far
   layer const& content() const { return content_; }
@@ -101,80 +125,57 @@ class engine_memory {
   /// The next `count` tokens of the sequence arrive; the view has their queries, and those of `more_queries` before.
   void append(int count, int more_queries = 0);
   /// What an engine does after a compression.
-  void set_tokens(int tokens) { tokens_ = tokens; }
+  void set_tokens(int tokens) {
+    if (tokens != tokens_) queries_in_view_ = 0;
+    tokens_ = tokens;
+  }
 
-  float key(int h, int t, int d) const { return read(keys_, offset(h, t, d)); }
-  float value(int h, int t, int d) const { return read(values_, offset(h, t, d)); }
-  int position(int h, int t) const { return positions_[static_cast<std::size_t>(h * room_ + t)]; }
+  float key(int h, int t, int d) const { return keys_.read(h, t, d); }
+  float value(int h, int t, int d) const { return values_.read(h, t, d); }
   /// The positions of one head's rows.
   std::vector<int> positions(int h) const;
-
   /// Positions as a plane whose rows can be moved.
-  byte_rows position_rows(int tokens);
-  byte_rows position_rows() { return position_rows(tokens_); }
+  dense<std::byte> position_rows(int tokens);
+  dense<std::byte> position_rows() { return position_rows(tokens_); }
 
   /// Whether all that a compression may change is the same.
   friend bool same_bytes(engine_memory const& a, engine_memory const& b) {
-    return a.keys_ == b.keys_ && a.values_ == b.values_ && a.positions_ == b.positions_;
+    return a.keys_.bytes == b.keys_.bytes && a.values_.bytes == b.values_.bytes && a.positions_ == b.positions_;
   }
 
-  /// The view of floats in a dense layout.
-  dense_view<float> float_view() { return dense<float>(); }
+  template <class View>
+  View as();
+  floats_view float_view() { return as<floats_view>(); }
 
   /// Calls `f` with a view of the cache.
   template <class F>
   void visit(F const& f) {
-    if (type_ == element_type::f32) return visit_as<float>(f);
-    if (type_ == element_type::f16) return visit_as<tightkv::half>(f);
-    return visit_as<tightkv::bfloat16>(f);
+    switch (kind_) {
+      case planes::floats:
+        return f(as<floats_view>());
+      case planes::half_keys_transposed_values:
+        return f(as<half_keys_transposed_values_view>());
+      case planes::paged_keys_dense_values:
+        return f(as<paged_keys_dense_values_view>());
+      case planes::transposed_keys_paged_values:
+        return f(as<transposed_keys_paged_values_view>());
+      case planes::mixed:
+        return f(as<mixed_view>());
+    }
   }
 
  private:
-  static constexpr int page_size = 4;
-
-  int pool_pages() const { return (room_ + page_size - 1) / page_size + 2; }
-  std::size_t offset(int h, int t, int d) const;
-  void write(std::vector<std::byte>& to, std::size_t i, float x) const;
-  float read(std::vector<std::byte> const& from, std::size_t i) const;
-
-  // Made in `layer_definitions.hpp`, so that each is compiled once.
-  template <class T>
-  tightkv::plane<T const> queries();
-  template <class T>
-  dense_view<T> dense();
-  template <class T>
-  paged_view<T> paged();
-  template <class T>
-  transposed_view<T> transposed();
-
-  template <class T, class F>
-  void visit_as(F const& f) {
-    if (layout_ == arrangement::transposed) {
-      f(transposed<T>());
-    } else if (layout_ == arrangement::hnd || layout_ == arrangement::nhd) {
-      f(dense<T>());
-    } else {
-      f(paged<T>());
-    }
-  }
-  tightkv::kv_shape shape() const {
-    return {.heads = heads_, .tokens = tokens_, .head_dim = head_dim_, .capacity = room_};
-  }
+  tightkv::kv_shape room() const;
 
   layer content_;
-  arrangement layout_;
-  element_type type_;
-  int heads_;
-  int head_dim_;
-  int room_;
+  planes kind_;
   int tokens_ = 0;
   int seen_ = 0;
   int queries_in_view_ = 0;
-  std::vector<std::byte> keys_;
-  std::vector<std::byte> values_;
+  plane_memory keys_;
+  plane_memory values_;
   std::vector<std::byte> queries_;
   std::vector<int> positions_;
-  std::vector<int> pages_;
 };
 
 }  // namespace tests

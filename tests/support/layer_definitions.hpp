@@ -12,6 +12,7 @@
 #include <ostream>
 #include <random>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 namespace tests {
@@ -56,10 +57,55 @@ layer random_layer(layer_shape const& s) {
           random_tensor({s.kv_heads * s.group, s.tokens, s.head_dim}, 3 * s.seed + 2)};
 }
 
+namespace {
+
+struct placement {
+  arrangement keys;
+  element_type keys_type;
+  arrangement values;
+  element_type values_type;
+};
+
+placement placement_of(memory_case const& c) {
+  auto const dense_rows = c.heads_inside ? arrangement::nhd : arrangement::hnd;
+  auto const pages = c.heads_inside ? arrangement::paged_nhd : arrangement::paged_hnd;
+  switch (c.kind) {
+    case planes::half_keys_transposed_values:
+      return {dense_rows, element_type::f16, arrangement::transposed, element_type::f16};
+    case planes::paged_keys_dense_values:
+      return {pages, element_type::bf16, dense_rows, element_type::bf16};
+    case planes::transposed_keys_paged_values:
+      return {arrangement::transposed, element_type::f32, pages, element_type::f16};
+    case planes::mixed:
+      return {pages, element_type::f32, arrangement::transposed, element_type::bf16};
+    case planes::floats:
+      break;
+  }
+  return {dense_rows, element_type::f32, dense_rows, element_type::f32};
+}
+
+constexpr int page_size = 4;
+
+std::size_t width(element_type type) { return type == element_type::f32 ? 4 : 2; }
+
+void store(element_type type, std::byte* to, float x) {
+  std::uint16_t const bits = type == element_type::f16 ? tightkv::half(x).bits : tightkv::bfloat16(x).bits;
+  std::memcpy(to, type == element_type::f32 ? static_cast<void const*>(&x) : &bits, width(type));
+}
+
+float load(element_type type, std::byte const* from) {
+  float x = 0;
+  tightkv::half h;
+  tightkv::bfloat16 b;
+  void* const to = type == element_type::f32 ? static_cast<void*>(&x) : type == element_type::f16 ? &h.bits : &b.bits;
+  std::memcpy(to, from, width(type));
+  return type == element_type::f32 ? x : type == element_type::f16 ? static_cast<float>(h) : static_cast<float>(b);
+}
+
+}  // namespace
+
 std::ostream& operator<<(std::ostream& out, memory_case const& c) {
-  constexpr char const* layouts[] = {"hnd", "nhd", "paged_hnd", "paged_nhd", "transposed"};
-  constexpr char const* types[] = {"f32", "f16", "bf16"};
-  return out << layouts[static_cast<int>(c.layout)] << ' ' << types[static_cast<int>(c.type)] << ", head_dim "
+  return out << "planes " << static_cast<int>(c.kind) << (c.heads_inside ? " nhd" : " hnd") << ", head_dim "
              << c.head_dim << ", group " << c.group;
 }
 
@@ -67,149 +113,128 @@ std::vector<memory_case> pairwise_cases() {
   constexpr int head_dims[] = {64, 80, 96, 128, 256};
   constexpr int groups[] = {1, 3, 7};
   std::vector<memory_case> cases;
-  for (int l = 0; l < 5; ++l) {
+  for (int p = 0; p < 5; ++p) {
     for (int d = 0; d < 5; ++d) {
-      cases.push_back({static_cast<arrangement>(l), static_cast<element_type>((l + d) % 3), head_dims[d],
-                       groups[(l + 2 * d) % 3]});
+      cases.push_back({static_cast<planes>(p), (p + d) % 2 == 0, head_dims[d], groups[(p + 2 * d) % 3]});
     }
   }
   return cases;
 }
 
+plane_memory::plane_memory(arrangement l, element_type t, tightkv::kv_shape const& s) : layout(l), type(t), shape(s) {
+  for (int i = 0; i < (s.capacity + page_size - 1) / page_size + 2; ++i) pages.push_back(i);
+  auto const count = static_cast<std::size_t>(s.heads * s.head_dim * page_size) * pages.size();
+  bytes.assign(count * width(type), std::byte{0xff});
+  std::mt19937 random(7);
+  for (std::size_t i = pages.size(); i > 1; --i) std::swap(pages[i - 1], pages[random() % i]);
+}
+
+std::size_t plane_memory::offset(int h, int t, int d) const {
+  int const page = pages[static_cast<std::size_t>(t / page_size)];
+  int at = 0;
+  switch (layout) {
+    case arrangement::hnd:
+      at = (h * shape.capacity + t) * shape.head_dim + d;
+      break;
+    case arrangement::nhd:
+      at = (t * shape.heads + h) * shape.head_dim + d;
+      break;
+    case arrangement::paged_hnd:
+      at = ((page * shape.heads + h) * page_size + t % page_size) * shape.head_dim + d;
+      break;
+    case arrangement::paged_nhd:
+      at = ((page * page_size + t % page_size) * shape.heads + h) * shape.head_dim + d;
+      break;
+    case arrangement::transposed:
+      at = (h * shape.head_dim + d) * shape.capacity + t;
+      break;
+  }
+  return static_cast<std::size_t>(at) * width(type);
+}
+float plane_memory::read(int h, int t, int d) const { return load(type, bytes.data() + offset(h, t, d)); }
+void plane_memory::write(int h, int t, int d, float x) { store(type, bytes.data() + offset(h, t, d), x); }
+
+template <class Plane>
+Plane plane_memory::rows(int tokens) {
+  using value = typename Plane::value_type;
+  auto* const data = static_cast<value*>(static_cast<void*>(bytes.data()));
+  tightkv::kv_shape now = shape;
+  now.tokens = tokens;
+  tightkv::block_table<int> const table{pages.data(), static_cast<std::int64_t>(pages.size()), page_size};
+  if constexpr (std::is_same_v<Plane, dense<value>>) {
+    return layout == arrangement::nhd ? tightkv::nhd(data, now) : tightkv::hnd(data, now);
+  } else if constexpr (std::is_same_v<Plane, paged<value>>) {
+    return layout == arrangement::paged_nhd ? tightkv::paged_nhd(data, now, table)
+                                            : tightkv::paged_hnd(data, now, table);
+  } else {
+    return tightkv::transposed(data, now);
+  }
+}
+
 engine_memory::engine_memory(layer content, memory_case const& how, int tokens)
     : content_(std::move(content)),
-      layout_(how.layout),
-      type_(how.type),
-      heads_(content_.keys.heads),
-      head_dim_(content_.keys.head_dim),
-      room_(std::max(1, content_.tokens())) {
-  for (int i = 0; i < pool_pages(); ++i) pages_.push_back(i);
-  std::mt19937 random(7);
-  for (std::size_t i = pages_.size(); i > 1; --i) std::swap(pages_[i - 1], pages_[random() % i]);
-  auto const elements = static_cast<std::size_t>(heads_ * pool_pages() * page_size * head_dim_);
-  keys_.assign(elements * 4, std::byte{0xff});
-  values_ = keys_;
-  queries_.resize(std::max<std::size_t>(1, content_.queries.data.size()) * 4);
-  positions_.assign(static_cast<std::size_t>(heads_ * room_), -1);
+      kind_(how.kind),
+      keys_(placement_of(how).keys, placement_of(how).keys_type, room()),
+      values_(placement_of(how).values, placement_of(how).values_type, room()),
+      queries_(std::max<std::size_t>(1, content_.queries.data.size()) * 4),
+      positions_(static_cast<std::size_t>(heads() * room().capacity), -1) {
   append(tokens);
 }
 engine_memory::engine_memory(layer const& content, memory_case const& how)
     : engine_memory(content, how, content.tokens()) {}
 
+tightkv::kv_shape engine_memory::room() const {
+  auto const& k = content_.keys;
+  return {.heads = k.heads, .tokens = 0, .head_dim = k.head_dim, .capacity = std::max(1, k.tokens)};
+}
+
 void engine_memory::append(int count, int more_queries) {
-  for (int h = 0; h < heads_; ++h) {
+  int const head_dim = content_.keys.head_dim;
+  for (int h = 0; h < heads(); ++h) {
     for (int t = 0; t < count; ++t) {
-      positions_[static_cast<std::size_t>(h * room_ + tokens_ + t)] = seen_ + t;
-      for (int d = 0; d < head_dim_; ++d) {
-        write(keys_, offset(h, tokens_ + t, d), content_.keys(h, seen_ + t, d));
-        write(values_, offset(h, tokens_ + t, d), content_.values(h, seen_ + t, d));
+      positions_[static_cast<std::size_t>(h * room().capacity + tokens_ + t)] = seen_ + t;
+      for (int d = 0; d < head_dim; ++d) {
+        keys_.write(h, tokens_ + t, d, content_.keys(h, seen_ + t, d));
+        values_.write(h, tokens_ + t, d, content_.values(h, seen_ + t, d));
       }
     }
   }
   tokens_ += count;
   seen_ += count;
   queries_in_view_ = std::min(tokens_, count + more_queries);
-  std::size_t i = 0;
+  std::byte* to = queries_.data();
   for (int q = 0; q < content_.queries.heads; ++q) {
     for (int t = seen_ - queries_in_view_; t < seen_; ++t) {
-      for (int d = 0; d < head_dim_; ++d) write(queries_, i++, content_.queries(q, t, d));
+      for (int d = 0; d < head_dim; ++d, to += width(keys_.type)) store(keys_.type, to, content_.queries(q, t, d));
     }
   }
 }
 
-namespace {
-
-template <class T>
-T* typed(std::vector<std::byte>& bytes) {
-  return static_cast<T*>(static_cast<void*>(bytes.data()));
+template <class View>
+View engine_memory::as() {
+  using query = typename decltype(View::queries)::element_type;
+  auto const* const queries = static_cast<query*>(static_cast<void const*>(queries_.data()));
+  return View(
+      keys_.rows<decltype(View::keys)>(tokens_), values_.rows<decltype(View::values)>(tokens_),
+      tightkv::hnd(queries,
+                   {.heads = content_.queries.heads, .tokens = queries_in_view_, .head_dim = content_.keys.head_dim}));
 }
+template floats_view engine_memory::as();
+template half_keys_transposed_values_view engine_memory::as();
+template paged_keys_dense_values_view engine_memory::as();
+template transposed_keys_paged_values_view engine_memory::as();
+template mixed_view engine_memory::as();
 
-}  // namespace
-
-template <class T>
-dense_view<T> engine_memory::dense() {
-  auto const at = [&](T* data) {
-    return layout_ == arrangement::nhd ? tightkv::nhd(data, shape()) : tightkv::hnd(data, shape());
-  };
-  return dense_view<T>(at(typed<T>(keys_)), at(typed<T>(values_)), queries<T>());
-}
-
-template <class T>
-paged_view<T> engine_memory::paged() {
-  tightkv::block_table<int> const table{pages_.data(), pool_pages(), page_size};
-  auto const at = [&](T* data) {
-    return layout_ == arrangement::paged_nhd ? tightkv::paged_nhd(data, shape(), table)
-                                             : tightkv::paged_hnd(data, shape(), table);
-  };
-  return paged_view<T>(at(typed<T>(keys_)), at(typed<T>(values_)), queries<T>());
-}
-
-template <class T>
-transposed_view<T> engine_memory::transposed() {
-  return transposed_view<T>(tightkv::transposed(typed<T>(keys_), shape()),
-                            tightkv::transposed(typed<T>(values_), shape()), queries<T>());
-}
-
-template <class T>
-tightkv::plane<T const> engine_memory::queries() {
-  T const* const data = typed<T>(queries_);
-  return tightkv::hnd(data, {.heads = content_.queries.heads, .tokens = queries_in_view_, .head_dim = head_dim_});
-}
-
-template dense_view<float> engine_memory::dense();
-template dense_view<tightkv::half> engine_memory::dense();
-template dense_view<tightkv::bfloat16> engine_memory::dense();
-template paged_view<float> engine_memory::paged();
-template paged_view<tightkv::half> engine_memory::paged();
-template paged_view<tightkv::bfloat16> engine_memory::paged();
-template transposed_view<float> engine_memory::transposed();
-template transposed_view<tightkv::half> engine_memory::transposed();
-template transposed_view<tightkv::bfloat16> engine_memory::transposed();
-
-byte_rows engine_memory::position_rows(int tokens) {
+dense<std::byte> engine_memory::position_rows(int tokens) {
   auto* const bytes = static_cast<std::byte*>(static_cast<void*>(positions_.data()));
-  return tightkv::hnd(bytes, {.heads = heads_, .tokens = tokens, .head_dim = sizeof(int), .capacity = room_});
+  return tightkv::hnd(
+      bytes,
+      {.heads = heads(), .tokens = tokens, .head_dim = sizeof(int), .capacity = std::max(tokens, room().capacity)});
 }
 
 std::vector<int> engine_memory::positions(int h) const {
-  auto const first = positions_.begin() + h * room_;
+  auto const first = positions_.begin() + h * room().capacity;
   return {first, first + tokens_};
-}
-
-std::size_t engine_memory::offset(int h, int t, int d) const {
-  int const page = pages_[static_cast<std::size_t>(t / page_size)];
-  int at = 0;
-  switch (layout_) {
-    case arrangement::hnd: at = (h * room_ + t) * head_dim_ + d; break;
-    case arrangement::nhd: at = (t * heads_ + h) * head_dim_ + d; break;
-    case arrangement::paged_hnd: at = ((page * heads_ + h) * page_size + t % page_size) * head_dim_ + d; break;
-    case arrangement::paged_nhd: at = ((page * page_size + t % page_size) * heads_ + h) * head_dim_ + d; break;
-    case arrangement::transposed: at = (h * head_dim_ + d) * room_ + t; break;
-  }
-  return static_cast<std::size_t>(at);
-}
-
-void engine_memory::write(std::vector<std::byte>& to, std::size_t i, float x) const {
-  std::uint16_t const bits = type_ == element_type::f16 ? tightkv::half(x).bits : tightkv::bfloat16(x).bits;
-  if (type_ == element_type::f32) {
-    std::memcpy(to.data() + i * 4, &x, 4);
-  } else {
-    std::memcpy(to.data() + i * 2, &bits, 2);
-  }
-}
-
-float engine_memory::read(std::vector<std::byte> const& from, std::size_t i) const {
-  float x = 0;
-  std::uint16_t bits = 0;
-  if (type_ == element_type::f32) {
-    std::memcpy(&x, from.data() + i * 4, 4);
-    return x;
-  }
-  std::memcpy(&bits, from.data() + i * 2, 2);
-  tightkv::half h;
-  tightkv::bfloat16 b;
-  h.bits = b.bits = bits;
-  return type_ == element_type::f16 ? static_cast<float>(h) : static_cast<float>(b);
 }
 
 void any_order::run(int n, void (*call)(void*, int), void* f) const {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The same rows in every layout: where each element lies is worked out here, without the library's help.
 ///
-/// A layout has a name, says whether its heads may differ in length (`varied`), how many elements of memory it takes, at
-/// which of them element (head, token, channel) lies, and what plane views them.
+/// A layout has a name, says whether its heads may differ in length (`varied`), how many elements of memory it takes,
+/// at which of them element (head, token, channel) lies, and what plane views them.
 #pragma once
 
 #include <algorithm>
@@ -39,8 +39,7 @@ std::vector<Index> shuffled_pages(int used, unsigned seed = 7) {
 /// What all layouts share: the extents, with names as short as in the formulas.
 class placement {
  public:
-  placement(extents const& x, std::size_t element_bytes)
-      : e(x), bytes(static_cast<std::ptrdiff_t>(element_bytes)) {}
+  placement(extents const& x, std::size_t element_bytes) : e(x), bytes(static_cast<std::ptrdiff_t>(element_bytes)) {}
   virtual ~placement() = default;
 
   virtual std::ptrdiff_t size() const = 0;
@@ -204,7 +203,8 @@ struct grouped_layout : with_table<std::int32_t> {
                                .page_stride = heads * dim * page_size * bytes,
                                .head_stride = dim * page_size * bytes,
                                .token_stride = 16};
-    return tightkv::plane(p, where, e.head_dim, tightkv::grouped{.size = static_cast<int>(x), .stride = page_size * 16});
+    return tightkv::plane(p, where, e.head_dim,
+                          tightkv::grouped{.size = static_cast<int>(x), .stride = page_size * 16});
   }
 };
 
@@ -315,16 +315,35 @@ inline std::vector<std::byte> laid_out(placement const& where, rows const& r) {
   return memory;
 }
 
-/// Rows in memory.
-template <class Layout>
-struct cache {
-  Layout where;
-  std::vector<std::byte> memory;
+/// Rows in memory, in some placement. Out of line, as is all that a layout's many users can share.
+class stored {
+ public:
+  [[gnu::noinline]] stored(std::unique_ptr<placement> where, rows const& r)
+      : where_(std::move(where)), memory_(laid_out(*where_, r)) {}
+  [[gnu::noinline]] ~stored() = default;
+  stored(stored const&) = delete;
 
-  explicit cache(rows const& r) : where(r, r.element_bytes), memory(laid_out(where, r)) {}
+  placement& where() { return *where_; }
+  std::byte* data() { return memory_.data(); }
+  std::vector<std::byte> const& memory() const { return memory_; }
+
+ private:
+  std::unique_ptr<placement> where_;
+  std::vector<std::byte> memory_;
+};
+
+template <class Layout>
+[[gnu::noinline]] std::unique_ptr<placement> make_placement(rows const& r) {
+  return std::make_unique<Layout>(r, r.element_bytes);
+}
+
+/// Rows in memory, in a layout.
+template <class Layout>
+struct cache : stored {
+  explicit cache(rows const& r) : stored(make_placement<Layout>(r), r) {}
   template <class T>
   auto plane() {
-    return where.plane(reinterpret_cast<T*>(memory.data()));
+    return static_cast<Layout&>(where()).plane(reinterpret_cast<T*>(data()));
   }
 };
 
@@ -333,51 +352,29 @@ inline extents usual_extents(bool varied, int head_dim) {
   return varied ? extents{{17, 17, 29, 29}, head_dim} : extents{{29, 29, 29, 29}, head_dim};
 }
 
-/// Keys and values as `usual_extents` has them, in one layout.
-template <class T, class Layout>
-struct keys_and_values {
-  using layout = Layout;
-  cache<Layout> key_memory;
-  cache<Layout> value_memory;
-  decltype(key_memory.template plane<T>()) keys = key_memory.template plane<T>();
-  decltype(keys) values = value_memory.template plane<T>();
-
-  keys_and_values(rows const& k, rows const& v) : key_memory(k), value_memory(v) {}
+template <class Layout>
+struct layout_tag {
+  using type = Layout;
 };
 
-/// The same keys and values in every layout. Made once for all ops: most of what a compiler has to do for a layout is
-/// to make its plane.
-template <class T>
-class in_every_layout {
- public:
-  explicit in_every_layout(int head_dim)
-      : keys_{random_rows<T>(usual_extents(false, head_dim), 1), random_rows<T>(usual_extents(true, head_dim), 1)},
-        values_{random_rows<T>(usual_extents(false, 32), 2), random_rows<T>(usual_extents(true, 32), 2)} {}
+/// Calls `f(layout_tag<L>{})` for each layout L.
+template <class F>
+void for_each_layout(F const& f) {
+  auto const call = [&](auto... tags) { (f(tags), ...); };
+  call(layout_tag<hnd_layout>{}, layout_tag<nhd_layout>{}, layout_tag<strided_layout>{},
+       layout_tag<transposed_layout>{}, layout_tag<paged_nhd_layout>{}, layout_tag<paged_hnd_layout>{},
+       layout_tag<cells_layout>{}, layout_tag<transposed_cells_layout>{}, layout_tag<grouped_layout>{},
+       layout_tag<tables_per_head_layout>{}, layout_tag<page_pointers_layout>{}, layout_tag<packed_layout>{},
+       layout_tag<batch_layout>{});
+}
 
-  rows const& keys(bool varied) const { return keys_[varied ? 1 : 0]; }
-  rows const& values(bool varied) const { return values_[varied ? 1 : 0]; }
-
-  /// Calls `f(keys_and_values<T, L>&)` for each layout L.
-  template <class F>
-  void for_each(F const& f) {
-    call<hnd_layout>(f), call<nhd_layout>(f), call<strided_layout>(f), call<transposed_layout>(f);
-    call<paged_nhd_layout>(f), call<paged_hnd_layout>(f), call<cells_layout>(f), call<transposed_cells_layout>(f);
-    call<grouped_layout>(f), call<tables_per_head_layout>(f), call<page_pointers_layout>(f), call<packed_layout>(f);
-    call<batch_layout>(f);
-  }
-
- private:
-  template <class Layout>
-  std::unique_ptr<keys_and_values<T, Layout>> make() const {
-    return std::make_unique<keys_and_values<T, Layout>>(keys(Layout::varied), values(Layout::varied));
-  }
-  template <class Layout, class F>
-  void call(F const& f) const {
-    f(*make<Layout>());
-  }
-
-  rows keys_[2];
-  rows values_[2];
-};
+/// For the other element types, one of each kind: compiling all of them for all ops takes minutes, and where each
+/// element lies in each of them is tested in tests/view.
+template <class F>
+void for_each_kind_of_layout(F const& f) {
+  auto const call = [&](auto... tags) { (f(tags), ...); };
+  call(layout_tag<strided_layout>{}, layout_tag<transposed_cells_layout>{}, layout_tag<grouped_layout>{},
+       layout_tag<page_pointers_layout>{}, layout_tag<batch_layout>{});
+}
 
 }  // namespace tests

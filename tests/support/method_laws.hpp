@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What is true of every method. A method inherits all of it in one line:
 ///
-///     INSTANTIATE_TEST_SUITE_P(l2_norm, method_laws, laws_for_method<tightkv::l2_norm>());
+///     [[maybe_unused]] bool const laws = obeys_method_laws<tightkv::l2_norm>("l2_norm");
 ///
 /// The laws themselves are in `methods/laws.test.cpp`.
 #pragma once
@@ -10,11 +10,11 @@
 #include <memory>
 #include <optional>
 #include <ostream>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <tightkv/budgets/budget.hpp>
@@ -57,18 +57,25 @@ outcome compress(M const& method, engine_memory& cache, typename M::state& state
   if (cache.heads() > 0) cache.set_tokens(d.plan.after(0));
   return outcome_of(d.plan, d.scores);
 }
+void expect_tokens(std::vector<int> const& got, std::vector<int> const& expected);
+void expect_kept(outcome const& o, std::vector<int> const& expected);  // of head 0
 /// The tokens that one head keeps.
 std::vector<int> kept(outcome const& o, int head = 0);
 
 bool operator==(outcome const& a, outcome const& b);  // bit for bit, any NaN like any other
 std::ostream& operator<<(std::ostream& out, outcome const& o);
 
+template <class M>
+struct method_case;
+
 /// What the laws need to know about a method. A test derives from it what its method does differently.
 template <class M>
 struct method_facts {
-  static constexpr bool reads_rows = true;                   // keys that are not finite cost a token its score
-  static constexpr bool heads_are_independent = true;        // false where heads of a layer are tied
-  static constexpr bool does_not_know_head_numbers = true;   // false where head 1 alone is not like head 1 of two
+  static constexpr bool reads_rows = true;                  // keys that are not finite cost a token its score
+  static constexpr bool heads_are_independent = true;       // false where heads of a layer are tied
+  static constexpr bool does_not_know_head_numbers = true;  // false where head 1 alone is not like head 1 of two
+
+  static constexpr int partition = 0;  // where each partition of so many tokens has a budget of its own
 
   /// With parameters that leave something to evict from 40 tokens.
   static M make() {
@@ -93,23 +100,19 @@ struct method_facts {
     if constexpr (requires { m.window; }) p.recent = m.window;
     return p;
   }
+  /// The same of a cache that has been compressed before.
+  static tightkv::protected_tokens protects_in_stream(M const& m, int tokens) {
+    return method_case<M>::protects(m, tokens);
+  }
   /// How many of `tokens` stay.
   static int kept(M const& m, double keep, int tokens) {
     int const share = static_cast<int>(keep * static_cast<double>(tokens));
-    return std::min(tokens, std::max(share, method_case_protected(m, tokens)));
+    return std::min(tokens, std::max(share, method_case<M>::protects(m, tokens).count()));
   }
-
- private:
-  static int method_case_protected(M const& m, int tokens);
 };
 
 template <class M>
 struct method_case : method_facts<M> {};
-
-template <class M>
-int method_facts<M>::method_case_protected(M const& m, int tokens) {
-  return method_case<M>::protects(m, tokens).count();
-}
 
 enum class call { decide, compress, compress_with_wrong_positions };
 
@@ -125,6 +128,7 @@ class any_method {
   virtual void set_fraction(double keep) = 0;
   virtual bool set_tokens(int count) = 0;  // false where a method has no such budget
   virtual tightkv::protected_tokens protects(int tokens) const = 0;
+  virtual tightkv::protected_tokens protects_in_stream(int tokens) const = 0;
   virtual int kept(double keep, int tokens) const = 0;
 
   outcome decide(engine_memory& cache, order how = order::forwards) { return run(cache, call::decide, how); }
@@ -141,6 +145,7 @@ class any_method {
   bool reads_rows = true;
   bool heads_are_independent = true;
   bool does_not_know_head_numbers = true;
+  int partition = 0;
 };
 
 template <class M>
@@ -151,6 +156,7 @@ class erased_method : public any_method {
     reads_rows = facts::reads_rows;
     heads_are_independent = facts::heads_are_independent;
     does_not_know_head_numbers = facts::does_not_know_head_numbers;
+    partition = facts::partition;
     M::parameters(method_, [&](std::string_view name, auto&, std::string_view meaning) {
       parameters.emplace_back(name);
       meanings.emplace_back(meaning);
@@ -160,6 +166,9 @@ class erased_method : public any_method {
   void set_fraction(double keep) override { facts::set_fraction(method_, keep); }
   bool set_tokens(int count) override { return facts::set_tokens(method_, count); }
   tightkv::protected_tokens protects(int tokens) const override { return facts::protects(method_, tokens); }
+  tightkv::protected_tokens protects_in_stream(int tokens) const override {
+    return facts::protects_in_stream(method_, tokens);
+  }
   int kept(double keep, int tokens) const override { return facts::kept(method_, keep, tokens); }
 
   outcome run(engine_memory& cache, call what, order how) override {
@@ -195,26 +204,15 @@ class erased_method : public any_method {
   typename M::state state_;
 };
 
-/// The parameter of the laws: how a method of one type is made.
-struct method_under_test {
-  std::unique_ptr<any_method> (*make)();
-  friend void PrintTo(method_under_test const&, std::ostream* out) { *out << "it"; }
-};
+using method_maker = std::unique_ptr<any_method> (*)();
+
+/// Makes every law a test of the suite `<name>_laws`.
+bool register_method_laws(std::string const& name, method_maker make, std::source_location const& where);
+
 template <class M>
-auto laws_for_method() {
-  return ::testing::Values(
-      method_under_test{[]() -> std::unique_ptr<any_method> { return std::make_unique<erased_method<M>>(); }});
+bool obeys_method_laws(std::string const& name, std::source_location where = std::source_location::current()) {
+  auto const make = []() -> std::unique_ptr<any_method> { return std::make_unique<erased_method<M>>(); };
+  return register_method_laws(name, make, where);
 }
-
-class method_laws : public ::testing::TestWithParam<method_under_test> {
- protected:
-  method_laws() : method_(GetParam().make()), method(*method_) {}
-
- private:
-  std::unique_ptr<any_method> method_;
-
- protected:
-  any_method& method;
-};
 
 }  // namespace tests

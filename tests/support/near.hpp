@@ -18,7 +18,8 @@ inline void expect_near(std::span<float const> got, std::vector<double> const& w
   ASSERT_GE(got.size(), want.size());
   for (std::size_t t = 0; t < want.size(); ++t) {
     auto const x = static_cast<double>(got[t]);
-    bool const near = want[t] != want[t] ? x != x : std::abs(x - want[t]) <= tolerance * std::max(std::abs(want[t]), floor);
+    bool const near =
+        want[t] != want[t] ? x != x : std::abs(x - want[t]) <= tolerance * std::max(std::abs(want[t]), floor);
     ASSERT_TRUE(near) << "token " << t << ": " << x << " instead of " << want[t];
   }
 }

@@ -28,8 +28,8 @@ struct extents {
   int longest() const { return lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end()); }
 };
 
-/// `lengths[h]` rows of `head_dim` elements for each head h. The element type is not part of the type: what handles rows
-/// is compiled once, not once per element type and layout.
+/// `lengths[h]` rows of `head_dim` elements for each head h. The element type is not part of the type: what handles
+/// rows is compiled once, not once per element type and layout.
 struct rows : extents {
   std::size_t element_bytes = 0;
   std::vector<std::byte> values;

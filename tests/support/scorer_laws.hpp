@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What is true of every scorer. A scorer inherits all of it in one line:
 ///
-///     INSTANTIATE_TEST_SUITE_P(key_norm, scorer_laws, laws_for_scorer<tightkv::key_norm>());
+///     [[maybe_unused]] bool const laws = obeys_scorer_laws<tightkv::key_norm>("key_norm");
 ///
 /// The laws themselves are in `scorers/laws.test.cpp`.
 #pragma once
 
 #include <memory>
 #include <ostream>
+#include <source_location>
+#include <string>
 #include <vector>
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <tightkv/scorers/concept.hpp>
@@ -37,9 +38,9 @@ score_table scores_of(S const& scorer, V const& view) {
   return table_of(scores);
 }
 
-/// What the laws need to know about a scorer. Specialise it for what a scorer does differently.
+/// What the laws need to know about a scorer. A test derives from it what its scorer does differently.
 template <class S>
-struct scorer_case {
+struct scorer_facts {
   static constexpr bool heads_are_independent = true;
   static constexpr bool rows_are_independent = false;
 
@@ -52,6 +53,9 @@ struct scorer_case {
     return s;
   }
 };
+
+template <class S>
+struct scorer_case : scorer_facts<S> {};
 
 /// A scorer whose type is forgotten, so that the laws are compiled once.
 struct any_scorer {
@@ -79,27 +83,15 @@ struct erased_scorer : any_scorer {
   }
 };
 
-/// The parameter of the laws: how any scorer of one type is made.
-struct scorer_under_test {
-  std::unique_ptr<any_scorer> (*make)();
-  friend void PrintTo(scorer_under_test const&, std::ostream* out) { *out << "it"; }
-};
+using scorer_maker = std::unique_ptr<any_scorer> (*)();
+
+/// Makes every law a test of the suite `<name>_laws`.
+bool register_scorer_laws(std::string const& name, scorer_maker make, std::source_location const& where);
+
 template <class S>
-auto laws_for_scorer() {
-  return ::testing::Values(scorer_under_test{[]() -> std::unique_ptr<any_scorer> {
-    return std::make_unique<erased_scorer<S>>();
-  }});
+bool obeys_scorer_laws(std::string const& name, std::source_location where = std::source_location::current()) {
+  auto const make = []() -> std::unique_ptr<any_scorer> { return std::make_unique<erased_scorer<S>>(); };
+  return register_scorer_laws(name, make, where);
 }
-
-class scorer_laws : public ::testing::TestWithParam<scorer_under_test> {
- public:
-  scorer_laws() : scorer_(GetParam().make()), score(*scorer_) {}
-
- private:
-  std::unique_ptr<any_scorer> scorer_;
-
- protected:
-  any_scorer const& score;
-};
 
 }  // namespace tests

@@ -41,9 +41,10 @@ struct snap_kv {
     detail::expects(window >= 1, "snap_kv", "window must be at least 1", "window", window);
     detail::expects(kernel >= 1 && kernel % 2 == 1, "snap_kv", "kernel must be odd", "kernel", kernel);
     auto const from = within(ex, view, budget, {.recent = window}, limit);
-    bool const due = from.lengths != from.kept;
-    for (int q = 0; due && q < view.queries.heads(); ++q) {
-      detail::expects(view.queries.tokens(q) >= window, "snap_kv", "needs the queries of the window", "queries",
+    for (int q = 0; q < view.queries.heads(); ++q) {
+      auto const h = static_cast<std::size_t>(q / group_size(view));
+      bool const due = from.kept[h] < from.lengths[h];
+      detail::expects(!due || view.queries.tokens(q) >= window, "snap_kv", "needs the queries of the window", "queries",
                       view.queries.tokens(q), "window", window);
     }
     return keep_best(ex, view, window_votes{.window = window, .kernel = kernel, .pooling = pooling}, from);
