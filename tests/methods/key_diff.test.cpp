@@ -7,19 +7,18 @@
 namespace tests {
 namespace {
 
-using ::testing::ElementsAre;
 using tightkv::keep_tokens;
 using tightkv::key_diff;
 
-INSTANTIATE_TEST_SUITE_P(key_diff, method_laws, laws_for_method<key_diff>());
+[[maybe_unused]] bool const laws = obeys_method_laws<key_diff>("key_diff");
 
 auto const three_keys = layer_of(rows_of(2, {1, 0, 1, 0, 0, 1}));  // unit mean (2/3, 1/3)
 
 TEST(key_diff, keeps_the_key_unlike_the_others) {
   auto const o = decide(key_diff{.budget = keep_tokens{1}}, three_keys);
-  EXPECT_THAT(kept(o), ElementsAre(2));
+  expect_kept(o, {2});
   expect_best(o, 0, {-0.894427, -0.894427, -0.447214}, {0, 3}, 1e-6);
-  EXPECT_THAT(kept(decide(key_diff{.budget = keep_tokens{2}}, three_keys)), ElementsAre(0, 2));
+  expect_kept(decide(key_diff{.budget = keep_tokens{2}}, three_keys), {0, 2});
 }
 
 TEST(key_diff, does_not_see_the_length_of_a_key_or_a_rotation) {
@@ -63,7 +62,7 @@ TEST(key_diff, judges_the_kept_with_the_new_when_called_after_every_block) {
     std::vector<int> next;
     for (int const t : kept(decide(method, now))) next.push_back(stay[static_cast<std::size_t>(t)]);
     stay = next;
-    EXPECT_EQ(cache.positions(0), stay);
+    expect_tokens(cache.positions(0), stay);
   }
 }
 

@@ -8,6 +8,8 @@
 #include <numeric>
 #include <random>
 
+#include <gmock/gmock.h>
+
 #include <support/layer_definitions.hpp>
 
 namespace tests {
@@ -22,6 +24,9 @@ std::vector<int> kept(outcome const& o, int head) {
   auto const tokens = o.plan.kept(head);
   return {tokens.begin(), tokens.end()};
 }
+
+void expect_tokens(std::vector<int> const& got, std::vector<int> const& expected) { EXPECT_EQ(got, expected); }
+void expect_kept(outcome const& o, std::vector<int> const& expected) { EXPECT_EQ(kept(o), expected); }
 
 void expect_best(outcome const& o, int head, std::vector<double> const& expected, tightkv::token_range judged,
                  double tolerance) {
@@ -81,9 +86,7 @@ void expect_well_formed(outcome const& o, tightkv::protected_tokens const& prote
   }
 }
 
-}  // namespace
-
-TEST_P(method_laws, keeps_exactly_the_budget_and_the_best_in_every_memory) {
+void keeps_exactly_the_budget_and_the_best_in_every_memory(any_method& method) {
   int i = 0;
   for (auto const& c : pairwise_cases()) {
     auto const content = random_layer({.kv_heads = 3, .group = c.group, .head_dim = c.head_dim});
@@ -99,12 +102,13 @@ TEST_P(method_laws, keeps_exactly_the_budget_and_the_best_in_every_memory) {
   }
 }
 
-TEST_P(method_laws, truncates_fractions_in_double) {
+void truncates_fractions_in_double(any_method& method) {
   struct trap {
     double keep;
     int tokens;
   };
-  for (auto const& [keep, tokens] : {trap{0.29, 100}, {0.57, 100}, {0.56, 100}, {1.0 - 0.9, 100}, {0.001, 60}, {1, 60}}) {
+  for (auto const& [keep, tokens] :
+       {trap{0.29, 100}, {0.57, 100}, {0.56, 100}, {1.0 - 0.9, 100}, {0.001, 60}, {1, 60}}) {
     method.set_fraction(keep);
     auto const o = method.decide(engine_memory(random_layer({.tokens = tokens, .head_dim = 8})));
     EXPECT_EQ(o.plan.after(0), method.kept(keep, tokens)) << keep << " of " << tokens;
@@ -112,12 +116,12 @@ TEST_P(method_laws, truncates_fractions_in_double) {
   }
 }
 
-TEST_P(method_laws, keeps_the_best_scored) {
+void keeps_the_best_scored(any_method& method) {
   auto const o = method.decide(engine_memory(random_layer({.kv_heads = 2, .group = 3})));
   for (std::size_t h = 0; h < o.scores.size(); ++h) {
     auto const& scores = o.scores[h];
     auto const kept = o.plan.kept(static_cast<int>(h));
-    int const partition = method.info.name == "lag_kv" ? 6 : static_cast<int>(scores.size());
+    int const partition = method.partition > 0 ? method.partition : static_cast<int>(scores.size());
     for (int begin = method.protects(40).sink; begin < 40; begin += partition) {
       float worst_kept = std::numeric_limits<float>::infinity();
       float best_evicted = -worst_kept;
@@ -132,7 +136,7 @@ TEST_P(method_laws, keeps_the_best_scored) {
   }
 }
 
-TEST_P(method_laws, moves_keys_values_and_positions_as_the_plan_says) {
+void moves_keys_values_and_positions_as_the_plan_says(any_method& method) {
   for (auto const& c : pairwise_cases()) {
     if (c.head_dim > 80) continue;
     auto const content = random_layer({.kv_heads = 2, .group = c.group, .head_dim = c.head_dim});
@@ -155,7 +159,7 @@ TEST_P(method_laws, moves_keys_values_and_positions_as_the_plan_says) {
   }
 }
 
-TEST_P(method_laws, evicts_nothing_when_everything_fits) {
+void evicts_nothing_when_everything_fits(any_method& method) {
   engine_memory cache(random_layer({}));
   for (int const count : {40, 41, 1000000}) {
     EXPECT_TRUE(!method.set_tokens(count) || keeps_all(method.decide(cache).plan)) << count;
@@ -166,7 +170,7 @@ TEST_P(method_laws, evicts_nothing_when_everything_fits) {
   EXPECT_TRUE(same_bytes(cache, before));
 }
 
-TEST_P(method_laws, evicts_nothing_of_what_is_protected) {
+void evicts_nothing_of_what_is_protected(any_method& method) {
   method.set_fraction(0.01);
   for (int tokens = 0; tokens <= method.protects(0).count(); ++tokens) {
     auto const o = method.decide(engine_memory(random_layer({.group = 3, .tokens = tokens})));
@@ -175,12 +179,12 @@ TEST_P(method_laws, evicts_nothing_of_what_is_protected) {
   }
 }
 
-TEST_P(method_laws, accepts_an_empty_cache) {
+void accepts_an_empty_cache(any_method& method) {
   EXPECT_EQ(method.decide(engine_memory(random_layer({.tokens = 0}))).plan, tightkv::plan::of({0, 0}, {{}, {}}));
   EXPECT_EQ(method.decide(engine_memory(random_layer({.kv_heads = 0}))).plan, tightkv::plan::of({}, {}));
 }
 
-TEST_P(method_laws, refuses_a_budget_that_makes_no_sense_and_touches_nothing) {
+void refuses_a_budget_that_makes_no_sense_and_touches_nothing(any_method& method) {
   engine_memory cache(random_layer({}));
   auto const before = cache;
   for (double const keep : {0.0, -0.5, 1.0000001, 2.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
@@ -198,7 +202,7 @@ TEST_P(method_laws, refuses_a_budget_that_makes_no_sense_and_touches_nothing) {
   }
 }
 
-TEST_P(method_laws, goes_on_after_a_failed_call) {
+void goes_on_after_a_failed_call(any_method& method) {
   engine_memory cache(random_layer({.group = 3}));
   auto const before = cache;
   auto const expected = method.decide(cache);
@@ -207,7 +211,7 @@ TEST_P(method_laws, goes_on_after_a_failed_call) {
   EXPECT_EQ(method.compress(cache), expected);
 }
 
-TEST_P(method_laws, holds_a_cache_within_its_budget_for_ever) {
+void holds_a_cache_within_its_budget_for_ever(any_method& method) {
   for (unsigned seed = 1; seed <= 3; ++seed) {
     constexpr int room = 16;
     auto const content = random_layer({.kv_heads = 2, .group = 3, .tokens = 90, .head_dim = 16, .seed = seed});
@@ -218,7 +222,7 @@ TEST_P(method_laws, holds_a_cache_within_its_budget_for_ever) {
     while (cache.seen() < 90) {
       cache.append(std::min(90 - cache.seen(), 1 + static_cast<int>(random() % 7)), 6);
       int const before = cache.tokens();
-      auto const protect = method.protects(before);
+      auto const protect = method.protects_in_stream(before);
       auto const o = method.compress(cache);
       expect_well_formed(o, protect);
       EXPECT_TRUE(!fixed || cache.tokens() == std::min(before, std::max(room, protect.count())));
@@ -226,21 +230,26 @@ TEST_P(method_laws, holds_a_cache_within_its_budget_for_ever) {
         auto const positions = cache.positions(h);
         EXPECT_TRUE(std::is_sorted(positions.begin(), positions.end(), std::less_equal<>{}));
         EXPECT_EQ(positions.back(), cache.seen() - 1) << "the newest token went at once";
-        for (int t = 0; t < std::min(protect.sink, cache.tokens()); ++t) EXPECT_EQ(positions[static_cast<std::size_t>(t)], t);
+        for (int t = 0; t < std::min(protect.sink, cache.tokens()); ++t)
+          EXPECT_EQ(positions[static_cast<std::size_t>(t)], t);
       }
     }
     EXPECT_LT(cache.tokens(), 90);
   }
 }
 
-TEST_P(method_laws, finds_out_what_a_fraction_is_of_when_there_are_tokens) {
-  engine_memory cache(random_layer({}), {}, 0);
+void takes_a_fraction_of_the_first_tokens_there_are_and_then_keeps_to_it(any_method& method) {
+  engine_memory cache(random_layer({.tokens = 60}), {}, 0);
   method.compress(cache);
-  cache.append(40, 0);
+  cache.append(40);
   EXPECT_EQ(method.compress(cache).plan.after(0), method.kept(0.5, 40));
+  if (method.partition > 0) return;
+  cache.append(10, 6);
+  int const least = method.protects_in_stream(cache.tokens()).count();
+  EXPECT_EQ(method.compress(cache).plan.after(0), std::max(least, method.kept(0.5, 40)));
 }
 
-TEST_P(method_laws, judges_each_head_alone) {
+void judges_each_head_alone(any_method& method) {
   if (!method.heads_are_independent) GTEST_SKIP() << "ties the heads of a layer";
   auto const content = random_layer({.kv_heads = 3, .group = 3});
   auto const together = method.decide(engine_memory(content));
@@ -250,10 +259,11 @@ TEST_P(method_laws, judges_each_head_alone) {
   }
 }
 
-TEST_P(method_laws, judges_a_batch_layer_by_layer) {
+void judges_a_batch_layer_by_layer(any_method& method) {
   std::vector<engine_memory> layers;
   for (unsigned i = 0; i < 3; ++i) {
-    layers.emplace_back(random_layer({.kv_heads = 2, .group = 3, .tokens = 40 + 9 * static_cast<int>(i), .seed = i + 1}));
+    layers.emplace_back(
+        random_layer({.kv_heads = 2, .group = 3, .tokens = 40 + 9 * static_cast<int>(i), .seed = i + 1}));
   }
   auto const all = method.decide_batch(layers);
   for (int i = 0; i < (method.does_not_know_head_numbers ? 3 : 1); ++i) {
@@ -262,7 +272,7 @@ TEST_P(method_laws, judges_a_batch_layer_by_layer) {
   }
 }
 
-TEST_P(method_laws, evicts_a_row_that_is_not_finite_first_and_counts_it) {
+void evicts_a_row_that_is_not_finite_first_and_counts_it(any_method& method) {
   if (!method.reads_rows) GTEST_SKIP() << "looks at lengths alone";
   for (float const poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     auto content = random_layer({.kv_heads = 2, .group = 3});
@@ -272,12 +282,13 @@ TEST_P(method_laws, evicts_a_row_that_is_not_finite_first_and_counts_it) {
     EXPECT_TRUE(std::isnan(o.scores[1][4]));
     EXPECT_EQ(o.plan.nan_scores, method.heads_are_independent ? 1 : 2);
     if (method.heads_are_independent) {
-      EXPECT_TRUE(same_kept(o.plan, 0, method.decide(engine_memory(random_layer({.kv_heads = 2, .group = 3}))).plan, 0));
+      EXPECT_TRUE(
+          same_kept(o.plan, 0, method.decide(engine_memory(random_layer({.kv_heads = 2, .group = 3}))).plan, 0));
     }
   }
 }
 
-TEST_P(method_laws, says_what_it_is) {
+void says_what_it_is(any_method& method) {
   auto const& i = method.info;
   for (auto const text : {i.name, i.summary, i.needs, i.paper, i.paper_defaults}) EXPECT_FALSE(text.empty()) << i.name;
   EXPECT_EQ(i.summary.back(), '.');
@@ -287,6 +298,52 @@ TEST_P(method_laws, says_what_it_is) {
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::unique(names.begin(), names.end()), names.end());
   for (auto const& meaning : method.meanings) EXPECT_GE(meaning.size(), 8U);
+}
+
+struct law {
+  char const* name;
+  void (*holds_for)(any_method&);
+};
+constexpr law laws[] = {
+    {"keeps_exactly_the_budget_and_the_best_in_every_memory", keeps_exactly_the_budget_and_the_best_in_every_memory},
+    {"truncates_fractions_in_double", truncates_fractions_in_double},
+    {"keeps_the_best_scored", keeps_the_best_scored},
+    {"moves_keys_values_and_positions_as_the_plan_says", moves_keys_values_and_positions_as_the_plan_says},
+    {"evicts_nothing_when_everything_fits", evicts_nothing_when_everything_fits},
+    {"evicts_nothing_of_what_is_protected", evicts_nothing_of_what_is_protected},
+    {"accepts_an_empty_cache", accepts_an_empty_cache},
+    {"refuses_a_budget_that_makes_no_sense_and_touches_nothing",
+     refuses_a_budget_that_makes_no_sense_and_touches_nothing},
+    {"goes_on_after_a_failed_call", goes_on_after_a_failed_call},
+    {"holds_a_cache_within_its_budget_for_ever", holds_a_cache_within_its_budget_for_ever},
+    {"takes_a_fraction_of_the_first_tokens_there_are_and_then_keeps_to_it",
+     takes_a_fraction_of_the_first_tokens_there_are_and_then_keeps_to_it},
+    {"judges_each_head_alone", judges_each_head_alone},
+    {"judges_a_batch_layer_by_layer", judges_a_batch_layer_by_layer},
+    {"evicts_a_row_that_is_not_finite_first_and_counts_it", evicts_a_row_that_is_not_finite_first_and_counts_it},
+    {"says_what_it_is", says_what_it_is},
+};
+
+class law_test : public ::testing::Test {
+ public:
+  law_test(law const& l, method_maker make) : law_(l), method_(make()) {}
+
+ private:
+  void TestBody() override { law_.holds_for(*method_); }
+
+  law law_;
+  std::unique_ptr<any_method> method_;
+};
+
+}  // namespace
+
+bool register_method_laws(std::string const& name, method_maker make, std::source_location const& where) {
+  for (auto const& l : laws) {
+    ::testing::RegisterTest((name + "_laws").c_str(), l.name, nullptr, nullptr, where.file_name(),
+                            static_cast<int>(where.line()),
+                            [l, make]() -> ::testing::Test* { return new law_test(l, make); });
+  }
+  return true;
 }
 
 }  // namespace tests

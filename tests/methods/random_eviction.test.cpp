@@ -18,7 +18,7 @@ namespace {
 using tightkv::keep_tokens;
 using tightkv::random_eviction;
 
-INSTANTIATE_TEST_SUITE_P(random, method_laws, laws_for_method<random_eviction>());
+[[maybe_unused]] bool const laws = obeys_method_laws<random_eviction>("random");
 
 TEST(random_eviction, streams_to_the_same_rows_as_in_one_go) {
   auto const content = random_layer({.tokens = 120, .head_dim = 2});
@@ -32,7 +32,7 @@ TEST(random_eviction, streams_to_the_same_rows_as_in_one_go) {
       cache.append(std::min(120 - cache.seen(), 1 + static_cast<int>(random() % 20)));
       compress(method, cache, state);
     }
-    for (int h = 0; h < 2; ++h) EXPECT_EQ(cache.positions(h), kept(at_once, h));
+    for (int h = 0; h < 2; ++h) expect_tokens(cache.positions(h), kept(at_once, h));
   }
 }
 

@@ -43,8 +43,10 @@ void expect_scores(score_table const& got, score_table const& expected, float to
   }
 }
 
+namespace {
+
 /// Layouts, element types and threads are not seen: the numbers are the same in all of them, and so are the bits.
-TEST_P(scorer_laws, gives_the_same_bits_wherever_the_rows_lie) {
+void gives_the_same_bits_wherever_the_rows_lie(any_scorer const& score) {
   int i = 0;
   for (auto const& c : pairwise_cases()) {
     auto const content = random_layer({.kv_heads = 3, .group = c.group, .tokens = 40, .head_dim = c.head_dim});
@@ -56,12 +58,12 @@ TEST_P(scorer_laws, gives_the_same_bits_wherever_the_rows_lie) {
   }
 }
 
-TEST_P(scorer_laws, accepts_an_empty_cache) {
+void accepts_an_empty_cache(any_scorer const& score) {
   EXPECT_EQ(score(engine_memory(random_layer({.tokens = 0}))), score_table(2));
   EXPECT_EQ(score(engine_memory(random_layer({.kv_heads = 0}))), score_table());
 }
 
-TEST_P(scorer_laws, judges_each_head_alone) {
+void judges_each_head_alone(any_scorer const& score) {
   if (!score.heads_are_independent) GTEST_SKIP() << "this scorer ties the heads of a layer";
   auto const content = random_layer({.kv_heads = 3, .group = 3});
   auto const together = score(engine_memory(content));
@@ -71,7 +73,7 @@ TEST_P(scorer_laws, judges_each_head_alone) {
 }
 
 /// A NaN or an infinity costs its own token the score, and no other.
-TEST_P(scorer_laws, keeps_what_is_not_finite_in_its_row) {
+void keeps_what_is_not_finite_in_its_row(any_scorer const& score) {
   constexpr int broken = 5;
   for (float const poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                              -std::numeric_limits<float>::infinity()}) {
@@ -91,10 +93,44 @@ TEST_P(scorer_laws, keeps_what_is_not_finite_in_its_row) {
   }
 }
 
-TEST_P(scorer_laws, refuses_scores_of_another_shape) {
+void refuses_scores_of_another_shape(any_scorer const& score) {
   engine_memory cache(random_layer({}));
   EXPECT_THROW(score.score(cache, order::forwards, 1, 0), tightkv::bad_argument);
   EXPECT_THROW(score.score(cache, order::forwards, 0, 1), tightkv::bad_argument);
+}
+
+struct law {
+  char const* name;
+  void (*holds_for)(any_scorer const&);
+};
+constexpr law laws[] = {
+    {"gives_the_same_bits_wherever_the_rows_lie", gives_the_same_bits_wherever_the_rows_lie},
+    {"accepts_an_empty_cache", accepts_an_empty_cache},
+    {"judges_each_head_alone", judges_each_head_alone},
+    {"keeps_what_is_not_finite_in_its_row", keeps_what_is_not_finite_in_its_row},
+    {"refuses_scores_of_another_shape", refuses_scores_of_another_shape},
+};
+
+class law_test : public ::testing::Test {
+ public:
+  law_test(law const& l, scorer_maker make) : law_(l), scorer_(make()) {}
+
+ private:
+  void TestBody() override { law_.holds_for(*scorer_); }
+
+  law law_;
+  std::unique_ptr<any_scorer> scorer_;
+};
+
+}  // namespace
+
+bool register_scorer_laws(std::string const& name, scorer_maker make, std::source_location const& where) {
+  for (auto const& l : laws) {
+    ::testing::RegisterTest((name + "_laws").c_str(), l.name, nullptr, nullptr, where.file_name(),
+                            static_cast<int>(where.line()),
+                            [l, make]() -> ::testing::Test* { return new law_test(l, make); });
+  }
+  return true;
 }
 
 }  // namespace tests

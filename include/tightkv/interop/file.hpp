@@ -24,13 +24,13 @@ class file_bytes {
   static constexpr std::size_t alignment = 64;
 
   explicit file_bytes(std::size_t size)
-      : data_(static_cast<std::byte*>(::operator new(size, std::align_val_t{alignment}))), size_(size) {}
+      : data_(static_cast<std::byte*>(::operator new (size, std::align_val_t{alignment}))), size_(size) {}
   std::span<std::byte const> bytes() const noexcept { return {data_.get(), size_}; }
   std::span<std::byte> bytes() noexcept { return {data_.get(), size_}; }
 
  private:
   struct free_aligned {
-    void operator()(std::byte* p) const noexcept { ::operator delete(p, std::align_val_t{alignment}); }
+    void operator()(std::byte* p) const noexcept { ::operator delete (p, std::align_val_t{alignment}); }
   };
   std::unique_ptr<std::byte, free_aligned> data_;
   std::size_t size_;

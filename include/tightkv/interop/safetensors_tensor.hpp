@@ -84,7 +84,8 @@ inline std::string printable(std::string_view text) {
 
 /// An element type of the format: one that `as` can give.
 template <class T>
-concept typed_element = detail::dtype_of<T>() != std::nullopt;
+concept typed_element = detail::dtype_of<T>()
+!= std::nullopt;
 
 /// The name of an element type as files spell it, such as "BF16".
 constexpr std::string_view name_of(dtype type) noexcept { return detail::dtypes[static_cast<std::size_t>(type)].name; }
