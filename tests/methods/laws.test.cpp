@@ -261,12 +261,12 @@ void judges_each_head_alone(any_method& method) {
 
 void judges_a_batch_layer_by_layer(any_method& method) {
   std::vector<engine_memory> layers;
-  for (unsigned i = 0; i < 3; ++i) {
-    layers.emplace_back(
-        random_layer({.kv_heads = 2, .group = 3, .tokens = 40 + 9 * static_cast<int>(i), .seed = i + 1}));
+  for (int const tokens : {40, 3, 0, 49}) {  // some too short for anything to be due
+    auto const seed = static_cast<unsigned>(layers.size() + 1);
+    layers.emplace_back(random_layer({.kv_heads = 2, .group = 3, .tokens = tokens, .seed = seed}));
   }
   auto const all = method.decide_batch(layers);
-  for (int i = 0; i < (method.does_not_know_head_numbers ? 3 : 1); ++i) {
+  for (int i = 0; i < (method.does_not_know_head_numbers ? 4 : 1); ++i) {
     auto const one = method.decide(layers[static_cast<std::size_t>(i)]);
     for (int h = 0; h < 2; ++h) EXPECT_TRUE(same_kept(one.plan, h, all.plan, 2 * i + h)) << one << all;
   }

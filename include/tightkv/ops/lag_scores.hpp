@@ -33,10 +33,10 @@ struct lag_partitions {
 ///     x_c = (z_c - lo_c) / (hi_c - lo_c)     u = standard deviation of x over c (divisor d - 1)
 ///     out(h, t) = softmax over the partition (u of the key) + value_weight * the same of the value
 ///
-/// Channels with no range, or an infinite one, are left out (divisor d' - 1); with fewer than two channels u is 0. A
-/// row holding a value that is not finite scores NaN and is left out of ranges and softmax. Tokens outside the judged
-/// partitions are not read, and get NaN. With `value_weight` 0 values are not read, and may be absent.
-/// Liang et al., arXiv:2504.04704. One read of keys and values is enough.
+/// Channels with no range (or one whose reciprocal overflows), or an infinite one, are left out (divisor d' - 1); with
+/// fewer than two channels u is 0. A row holding a value that is not finite scores NaN and is left out of ranges and
+/// softmax. Tokens outside the judged partitions are not read, and get NaN. With `value_weight` 0 values are not read,
+/// and may be absent. Liang et al., arXiv:2504.04704. One read of keys and values is enough.
 struct lag_scores_fn {
   struct parameters {
     lag_partitions partitions{};
@@ -150,10 +150,12 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
     int const lag = p.partitions.lag;
     ex.for_each_index(view.heads(), [&](int h) {
       std::fill_n(out.row(h), view.tokens(h), unjudged);
+      int const judged = p.partitions.judged(h, view.tokens(h));
+      if (judged == 0) return;
       std::pmr::vector<float> of_values(static_cast<std::size_t>(lag), ex.resource());
       detail::channel_ranges key_ranges(view.keys.head_dim(), ex.resource());
       int begin = p.partitions.first[static_cast<std::size_t>(h)];
-      for (int i = p.partitions.judged(h, view.tokens(h)); i > 0; --i, begin += lag) {
+      for (int i = judged; i > 0; --i, begin += lag) {
         float* const score = out.row(h) + begin;
         judge(view.keys.head(h), begin, lag, key_ranges, score);
         if constexpr (view_with_values<V>) {
