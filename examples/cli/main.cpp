@@ -19,6 +19,8 @@ constexpr int should_not_happen = 1;
 void complain(std::string const& command, std::string message) {
   constexpr std::string_view library = "tightkv::";
   if (message.starts_with(library)) message.erase(0, library.size());
+  auto const who = command.substr(command.rfind(' ') + 1) + ": ";  // it is said already
+  if (message.starts_with(who)) message.erase(0, who.size());
   for (char& c : message) c = c == '\n' || c == '\r' ? ' ' : c;
   std::cerr << command << ": " << message << '\n';
 }
