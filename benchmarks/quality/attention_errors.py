@@ -20,7 +20,10 @@ def errors(lab, made, rows):
         answer = lab.kept(name, "quality_attention_error", lab.model, context, continuation, *words)
         out.append({v.label: r["errors"] for v, r in zip(variants, answer["results"], strict=True)})
         assert all(
-            r["kept"] == rows[f] for v, r in zip(variants, answer["results"]) for f in FRACTIONS if v.label.endswith(f"@{f}")
+            r["kept"] == rows[f]
+            for v, r in zip(variants, answer["results"])
+            for f in FRACTIONS
+            if v.label.endswith(f"@{f}")
         )
     return out
 

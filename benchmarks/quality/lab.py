@@ -62,7 +62,7 @@ class Lab:
     # Programs. What they answered is kept, so that a run that was stopped can go on.
 
     def run(self, context, variants, stream=0):
-        """`tightkv run` on a context: (the whole answer, {label: its result}); streamed, if so many tokens at a time."""
+        """`tightkv run`, streamed if so many tokens at a time: (the whole answer, {label: its result})."""
         name, *files = context
         arguments = ["run", "--model", self.model, "--threads", os.cpu_count(), "--json"]
         if stream:
@@ -101,13 +101,15 @@ class Lab:
 
 def summed_up(values):
     """(mean, standard error)."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    error = math.nan  # of one value there is none
+    if len(values) > 1:
+        error = statistics.stdev(values) / math.sqrt(len(values))
     return statistics.fmean(values), error
 
 
 def shown(values, digits=3):
     mean, error = summed_up(values)
-    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+    return f"{mean:.{digits}f}" if math.isnan(error) else f"{mean:.{digits}f} ± {error:.{digits}f}"
 
 
 def markdown_table(header, rows):

@@ -14,4 +14,4 @@ text=$("$root"/examples/fetch_text.sh)
 cd "$root"
 cmake --preset release >/dev/null
 cmake --build --preset release --target tightkv_cli quality_attention_error quality_norm_correlation
-/usr/bin/python3 "$here"/measure.py --bin build/release/bin --model "$model" --text "$text" --out build/quality "$@"
+/usr/bin/python3 -B "$here"/measure.py --bin build/release/bin --model "$model" --text "$text" --out build/quality "$@"

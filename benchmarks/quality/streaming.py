@@ -6,6 +6,7 @@ from variants import SINK, Variant, at, every_method, lag_rows
 
 TOKENS, CHUNK = 1024, 16
 ROWS = (128, 256)
+TEXTS = 1  # a text is minutes; more give a standard error
 
 
 def lag_kv(rows):
@@ -37,7 +38,7 @@ def variants(lab, rows, seed):
 
 
 def measure(lab):
-    texts = lab.texts(TOKENS, 1 if lab.quick else 2)
+    texts = lab.texts(TOKENS, TEXTS)
     measured = [
         lab.run(text, [v for rows in ROWS for v in at(rows, variants(lab, rows, i))], stream=CHUNK)[1]
         for i, text in enumerate(texts)
@@ -55,5 +56,5 @@ def measure(lab):
             line += [shown(worse), peak]
         lines.append(line)
     header = ["method", *(what for rows in ROWS for what in (f"NLL increase, {rows} rows", "peak"))]
-    text = f"{len(texts)} texts of {TOKENS} tokens, {CHUNK} at a time. Full cache: {shown(full)} nats per token.\n\n"
+    text = f"Texts: {len(texts)}, of {TOKENS} tokens, {CHUNK} at a time. Full cache: {shown(full)} nats per token.\n\n"
     return data, text + markdown_table(header, lines)
