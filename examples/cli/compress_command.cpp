@@ -38,8 +38,8 @@ void check_queries(method_choice const& choice, dumped_layer const& layer) {
   if (needed <= 0) return;
   detail::expects(layer.queries != nullptr, choice.name(), "needs a tensor of queries", "missing",
                   layer.prefix + "queries");
-  detail::expects(layer.window >= needed, choice.name(), "needs the queries of more tokens", "queries", layer.window,
-                  "needed", needed);
+  detail::expects(layer.window >= needed, choice.name(), "needs the queries of a longer window", "queries",
+                  layer.window, "window", needed);
 }
 
 /// The tensors of one compressed layer.
