@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// One layer's cache, somebody's own memory, a quarter of it kept.
+/// One layer's cache, somebody's own memory: LagKV keeps a quarter of each partition it judges.
 #include <iostream>
 #include <vector>
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory_resource>
 #include <span>
 #include <vector>
 
@@ -37,7 +38,7 @@ class attention_history {
     if (rows_.empty()) rows_.assign(static_cast<std::size_t>(view.heads()), 0);
     detail::expects(static_cast<int>(rows_.size()) == view.heads(), "attention_history",
                     "the number of heads has changed", "heads", view.heads(), "before", rows_.size());
-    std::vector<int> fresh;
+    std::pmr::vector<int> fresh(ex.resource());
     for (int h = 0; h < view.heads(); ++h) {
       int const known = rows_[static_cast<std::size_t>(h)];
       detail::expects(view.tokens(h) >= known, "attention_history", "rows were removed without apply()", "rows",
