@@ -11,6 +11,7 @@
 #include <tightkv/mergers/kq_svd.hpp>
 #include <tightkv/mergers/mean_heads.hpp>
 #include <tightkv/mergers/output_refit.hpp>
+#include <tightkv/mergers/run_time_keys.hpp>
 #include <tightkv/mergers/svd_heads.hpp>
 #include <tightkv/ops/project_heads.hpp>
 // IWYU pragma: end_exports

@@ -2,12 +2,50 @@
 /// SVD of the cached rows: the projection that loses least of them.
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include <tightkv/mergers/head_projection.hpp>
 
 namespace tightkv {
 
 /// What a projection goes through: zero, or the mean of the rows.
 enum class origin { zero, mean };
+
+namespace detail {
+
+/// X^T X, or that of the rows less their mean.
+inline dense products_about(tightkv::origin from, gram const& rows) {
+  dense products = to_dense(rows.products());
+  if (from == origin::zero) return products;
+  auto const count = static_cast<double>(rows.rows().added);
+  for (int a = 0; a < rows.size(); ++a) {
+    double const mean = rows.sums()[static_cast<std::size_t>(a)] / count;
+    for (int b = 0; b < rows.size(); ++b) products(a, b) -= mean * rows.sums()[static_cast<std::size_t>(b)];
+  }
+  return products;
+}
+
+/// mean (I - down up^T)
+inline std::vector<double> offset_about(tightkv::origin from, gram const& rows, dense const& down, dense const& up) {
+  if (from == origin::zero) return {};
+  dense mean(1, rows.size());
+  for (int a = 0; a < rows.size(); ++a) {
+    mean(0, a) = rows.sums()[static_cast<std::size_t>(a)] / static_cast<double>(rows.rows().added);
+  }
+  dense const kept = multiply(multiply(mean, down), transposed(up));
+  std::vector<double> offset(static_cast<std::size_t>(rows.size()));
+  for (int a = 0; a < rows.size(); ++a) offset[static_cast<std::size_t>(a)] = mean(0, a) - kept(0, a);
+  return offset;
+}
+
+inline double trace(gram const& rows) {
+  double sum = 0;
+  for (int a = 0; a < rows.size(); ++a) sum += rows.products()(a, a);
+  return sum;
+}
+
+}  // namespace detail
 
 /// Keeps the leading right singular vectors of the group's rows: down = up = E, the `rank` leading eigenvectors of X^T
 /// X. Minimises ||X - X E E^T||_F^2; what is lost is the sum of the other eigenvalues. Yu et al., arXiv:2406.07056.
@@ -26,7 +64,19 @@ struct svd_heads {
   int rank = 0;  // 0: head_dim
   tightkv::origin origin = tightkv::origin::zero;
 
-  head_projection merge(group_statistics const& group) const;
+  head_projection merge(group_statistics const& group) const {
+    detail::check_group("svd_heads", group);
+    int const columns = detail::checked_rank("svd_heads", rank, group);
+    auto const pairs = detail::eigen_pairs_of(detail::products_about(origin, group.rows));
+    auto down = detail::part(pairs.vectors, 0, 0, pairs.vectors.rows(), columns);
+    auto up = down;
+    detail::fix_signs(down, up);
+    return {group.heads,
+            detail::to_matrix(down),
+            detail::to_matrix(up),
+            detail::offset_about(origin, group.rows, down, up),
+            {.total = detail::trace(group.rows), .lost = pairs.tail(columns)}};
+  }
 };
 static_assert(merger<svd_heads>);
 

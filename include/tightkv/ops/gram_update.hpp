@@ -88,10 +88,10 @@ bool read_group(P const& rows, head_range const& group, int token, T* out) {
   return finite;
 }
 
-/// The upper half becomes the lower one's mirror image.
+/// The lower half becomes the upper one's mirror image.
 inline void mirror(matrix_view<double> m) {
   for (int a = 0; a < m.rows; ++a) {
-    for (int b = 0; b < a; ++b) m(b, a) = m(a, b);
+    for (int b = 0; b < a; ++b) m(a, b) = m(b, a);
   }
 }
 
@@ -114,7 +114,7 @@ struct kernel<gram_update_fn, basic_cpu<F>> {
         double const factor = x[static_cast<std::size_t>(a)];
         double* const products = out.products.row(a);
         out.sums[a] += factor;
-        for (int b = 0; b <= a; ++b) products[b] += factor * x[static_cast<std::size_t>(b)];
+        for (int b = a; b < size; ++b) products[b] += factor * x[static_cast<std::size_t>(b)];
       }
     }
     detail::mirror(out.products);
