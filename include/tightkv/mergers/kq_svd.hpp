@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include <tightkv/mergers/eigen_pairs.hpp>
 #include <tightkv/mergers/head_projection.hpp>
+#include <tightkv/mergers/lost_energy.hpp>
 #include <tightkv/mergers/svd_heads.hpp>
 
 namespace tightkv {
@@ -89,7 +91,7 @@ struct kq_svd {
                            detail::to_matrix(up),
                            detail::offset_about(origin, group.rows, down, up),
                            {}};
-    result.predicted = {.total = detail::total_use(group), .lost = pairs.tail(leading)};
+    result.predicted = use_energy(result, group);
     return result;
   }
 };
