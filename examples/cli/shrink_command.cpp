@@ -147,9 +147,7 @@ void run(options const& given) {
   llama_state::smaller const after(state, plans);
   double const decide = clock.lap();
 
-  file_bytes out(after.size());
-  after.write(ex, out.bytes());
-  write_file(given.output, {out.bytes()});
+  write_file(given.output, [&](auto const& put) { after.write_pieces(ex, put); });
   report["bytes_before"] = file.bytes().size();
   report["bytes_after"] = after.size();
   report["window_bytes"] = state.window.bytes.size();

@@ -8,12 +8,16 @@
 #include <variant>
 
 #include <tightkv/methods/compress.hpp>
+#include <tightkv/view/batch.hpp>
 #include <tightkv/view/kv_view.hpp>
 
 namespace tightkv::cli {
 namespace {
 
-using view = kv_view<llama_state::decoded_rows, llama_state::decoded_rows>;
+/// Rows of any type, in the model's basis.
+using any_rows = kv_view<llama_state::decoded_rows, llama_state::decoded_rows>;
+/// What llama.cpp has unless told otherwise, and so worth its own code.
+using half_rows = batch<plane<half const>>;
 
 /// Methods that see norms, angles or nothing at all decide the same in any basis.
 template <class M>
@@ -52,14 +56,23 @@ void check_room(M const& method, plan const& p) {
 
 kept_tokens keep_of(executor_type const& ex, method_choice const& choice, llama_state::stream const& stream,
                     row_reading const& reading) {
+  auto const plan_of = [&]<class M>(M const& method) {
+    auto const keys = llama_state::planes_of<half>(stream, &llama_state::layer::keys, reading.kv_heads);
+    auto const values = llama_state::planes_of<half>(stream, &llama_state::layer::values, reading.kv_heads);
+    if (!keys.empty() && !values.empty()) {
+      return decide(ex, method, kv_view{half_rows(keys), half_rows(values)}).plan;
+    }
+    auto const basis = in_any_basis<M> ? llama_state::rotation::none : reading.rotation;
+    return decide(ex, method,
+                  any_rows{keys_of(stream, reading.kv_heads, basis), values_of(stream, reading.kv_heads, basis)})
+        .plan;
+  };
   return std::visit(
       [&]<class M>(M const& method) -> kept_tokens {
-        if constexpr (method_for<M, executor_type, view>) {
-          auto const basis = in_any_basis<M> ? llama_state::rotation::none : reading.rotation;
-          auto decided = decide(
-              ex, method, view{keys_of(stream, reading.kv_heads, basis), values_of(stream, reading.kv_heads, basis)});
-          check_room(method, decided.plan);
-          return {std::move(decided.plan), protected_by(method, stream.tokens())};
+        if constexpr (method_for<M, executor_type, any_rows>) {
+          auto kept = plan_of(method);
+          check_room(method, kept);
+          return {std::move(kept), protected_by(method, stream.tokens())};
         } else {
           detail::refuse(method.info.name, "looks at queries, which a saved state does not have",
                          {{"needs", std::string(method.info.needs)}});

@@ -2,6 +2,7 @@
 #include <tightkv/interop/llama_state_view.hpp>
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -104,6 +105,30 @@ TEST(llama_state_view, methods_decide_as_on_a_plain_cache) {
   lag_kv const by_lag{.keep = {0.25}, .lag = 16, .sink = 4};
   EXPECT_EQ(decide(cpu{}, by_lag, view).plan, decide(cpu{}, by_lag, plain).plan);
   EXPECT_TRUE(decide(cpu{}, by_lag, view).plan.evicts());
+}
+
+TEST(llama_state_view, rows_that_are_plain_numbers_are_planes_of_them) {
+  stream_of_cells const made{.values = tensor_type::f32, .transposed = true};
+  auto const bytes = state_of(made);
+  auto const state = llama_state::parse(bytes);
+  auto const& stream = state.base.streams[0];
+  auto const keys = llama_state::planes_of<half>(stream, &llama_state::layer::keys, 2);
+  ASSERT_EQ(keys.size(), 2U);
+  auto const row = keys[1].head(1)[3];
+  for (int d = 0; d < 4; ++d) {
+    EXPECT_EQ(static_cast<float>(row[d]), made.stored(1, false, 1, 3).numbers[static_cast<std::size_t>(d)]);
+  }
+  EXPECT_TRUE(llama_state::planes_of<bfloat16>(stream, &llama_state::layer::keys, 2).empty());
+  EXPECT_TRUE(llama_state::planes_of<float>(stream, &llama_state::layer::values, 2).empty());  // transposed
+
+  std::vector<std::byte> shifted(1);
+  shifted.insert(shifted.end(), bytes.begin(), bytes.end());
+  auto const odd = llama_state::parse(std::span(shifted).subspan(1));
+  EXPECT_TRUE(llama_state::planes_of<half>(odd.base.streams[0], &llama_state::layer::keys, 2).empty());
+
+  auto const mixed = state_of({.cells = 3, .positions = {1, 0, 2}});
+  EXPECT_TRUE(
+      llama_state::planes_of<half>(llama_state::parse(mixed).base.streams[0], &llama_state::layer::keys, 2).empty());
 }
 
 TEST(llama_state_view, one_layer_can_be_looked_at_alone) {
