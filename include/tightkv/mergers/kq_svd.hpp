@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 
 #include <tightkv/mergers/eigen_pairs.hpp>
 #include <tightkv/mergers/head_projection.hpp>
@@ -55,8 +56,8 @@ struct kq_svd {
   int rank = 0;  // 0: head_dim
   tightkv::origin origin = tightkv::origin::zero;
 
-  head_projection merge(observed_group const& group) const {
-    detail::check_group("kq_svd", group);
+  head_projection merge(std::derived_from<observed_group> auto const& group) const {
+    detail::check_observed("kq_svd", group);
     int const columns = detail::checked_rank("kq_svd", rank, group);
     auto const rows = detail::eigen_pairs_of(detail::products_about(origin, group.rows));
     auto const present = detail::directions_present(rows);
