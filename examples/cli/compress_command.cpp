@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <limits>
@@ -12,6 +11,8 @@
 #include "commands.hpp"
 #include "compress_layer.hpp"
 #include "executor_choice.hpp"
+#include "paths.hpp"
+#include "thread_pool.hpp"
 
 namespace tightkv::cli {
 namespace {
@@ -25,12 +26,6 @@ struct options {
   int threads = 1;
   bool json = false;
 };
-
-void check_paths(options const& given) {
-  std::error_code ignored;
-  bool const same = given.input == given.output || std::filesystem::equivalent(given.input, given.output, ignored);
-  detail::expects(!same, "OUT", "must not be the input file", "path", given.output);
-}
 
 /// Queries are refused before anything runs, also where they would not be needed in the end.
 void check_queries(method_choice const& choice, dumped_layer const& layer) {
@@ -89,7 +84,7 @@ void print(nlohmann::ordered_json const& report) {
 }
 
 void run(options const& given) {
-  check_paths(given);
+  check_paths(given.input, given.output);
   detail::expects(given.methods.size() == 1, "--method", "must be given once", "given", given.methods.size());
   engine::thread_pool pool(given.threads);
   auto const ex = executor_named(given.executor, pool);
