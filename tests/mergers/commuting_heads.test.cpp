@@ -70,7 +70,8 @@ TEST_P(commuting_heads, see_the_same_before_and_after_rope) {
 TEST_P(commuting_heads, lose_more_than_a_projection_per_group_and_that_more_than_one_for_the_layer) {
   auto const after = turned(keys, GetParam(), head_dim);
   auto const sums = gram_of(after);
-  double layer_wide = tightkv::svd_heads{.rank = 2 * head_dim}.merge({heads, sums}).predicted.lost;
+  double layer_wide =
+      tightkv::svd_heads{.rank = 2 * head_dim}.merge(tightkv::group_statistics{heads, sums}).predicted.lost;
   double per_group = 0;
   double commuting = 0;
   double mean = 0;
@@ -179,7 +180,8 @@ TEST(commuting_heads_refuse, rotary_channels_that_are_odd_or_more_than_the_head_
   EXPECT_THROW(tightkv::commuting_heads{{10}}.merge(group), tightkv::bad_argument);
   EXPECT_THROW(tightkv::commuting_heads{{3}}.merge(group), tightkv::bad_argument);
   EXPECT_THROW(tightkv::commuting_heads{{-2}}.merge(group), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::commuting_heads{{8}}.merge({2, tightkv::gram(16)}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::commuting_heads{{8}}.merge(tightkv::group_statistics{2, tightkv::gram(16)}),
+               tightkv::bad_argument);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ TEST(kq_svd, loses_no_more_of_the_scores_than_any_other_projection) {
     }
     both += gram_of(side_by_side);
   }
-  EXPECT_LT(least, lost_in_use(tightkv::svd_heads{}.merge({3, both}), keys, queries));
+  EXPECT_LT(least, lost_in_use(tightkv::svd_heads{}.merge(tightkv::group_statistics{3, both}), keys, queries));
   for (unsigned seed = 0; seed < 20; ++seed) {  // its neighbours
     auto near = best;
     auto const noise = bell_shaped(24, 16, seed, 1e-3F);

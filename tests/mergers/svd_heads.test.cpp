@@ -122,7 +122,8 @@ TEST(svd_heads, loses_no_more_than_svd_of_weights_or_the_mean_and_about_a_mean_n
   auto const group = group_of(rows, 3);
   double const by_rows = lost(tightkv::svd_heads{}.merge(group), rows);
   double const about_mean = lost(tightkv::svd_heads{.origin = tightkv::origin::mean}.merge(group), rows);
-  double const by_weights = lost(tightkv::svd_heads{}.merge({3, tightkv::weight_gram(weight.view())}), rows);
+  double const by_weights =
+      lost(tightkv::svd_heads{}.merge(tightkv::group_statistics{3, tightkv::weight_gram(weight.view())}), rows);
   double const mean = lost(tightkv::mean_heads{}.merge(group), rows);
   EXPECT_LT(by_rows, 0.9 * by_weights);
   EXPECT_LT(by_weights, mean);
@@ -162,8 +163,8 @@ TEST(svd_heads, refuses_a_rank_above_the_groups_channels_and_statistics_of_nothi
   EXPECT_EQ(tightkv::svd_heads{.rank = 8}.merge(group).rank(), 8);
   EXPECT_THROW(tightkv::svd_heads{.rank = 9}.merge(group), tightkv::bad_argument);
   EXPECT_THROW(tightkv::svd_heads{.rank = -1}.merge(group), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::svd_heads{}.merge({2, tightkv::gram(8)}), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::svd_heads{}.merge({3, group.rows}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::svd_heads{}.merge(tightkv::group_statistics{2, tightkv::gram(8)}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::svd_heads{}.merge(tightkv::group_statistics{3, group.rows}), tightkv::bad_argument);
 }
 
 TEST(mean_heads, is_the_mean_of_the_heads_for_each_of_them) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <utility>
 #include <vector>
@@ -43,8 +44,9 @@ inline void put_conjugate(matrix<double>& m, rotary_pair const& pair, int head, 
 }
 
 /// Merges one frequency, of which head i weighs `weights[i]`. Returns what is lost, weighted.
-inline double merge_pair(gram const& rows, rotary_pair const& pair, std::vector<double> const& weights,
-                         head_projection& into) {
+template <class Gram>
+double merge_pair(Gram const& rows, rotary_pair const& pair, std::vector<double> const& weights,
+                  head_projection& into) {
   auto const heads = weights.size();
   auto const pairs = eigen_pairs_of(hermitian(rows, pair, weights));
   auto const u = [&](std::size_t i) { return std::pair(pairs.vectors(i, 0), pairs.vectors(heads + i, 0)); };
@@ -120,7 +122,7 @@ inline head_projection no_projection(group_statistics const& group) {
 struct commuting_heads {
   tightkv::rotary rotary;
 
-  head_projection merge(group_statistics const& group) const {
+  head_projection merge(std::derived_from<group_statistics> auto const& group) const {
     detail::check_group("commuting_heads", group);
     detail::check_rotary("commuting_heads", rotary, group.head_dim());
     auto result = detail::no_projection(group);
@@ -147,8 +149,8 @@ static_assert(merger<commuting_heads>);
 struct commuting_query_heads {
   tightkv::rotary rotary;
 
-  head_projection merge(observed_group const& group) const {
-    detail::check_group("commuting_query_heads", group);
+  head_projection merge(std::derived_from<observed_group> auto const& group) const {
+    detail::check_observed("commuting_query_heads", group);
     detail::check_rotary("commuting_query_heads", rotary, group.head_dim());
     auto result = detail::no_projection(group);
     for (int f = 0; f < rotary.frequencies(); ++f) {

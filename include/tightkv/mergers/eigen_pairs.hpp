@@ -24,9 +24,11 @@ struct eigen_pairs {
   }
 };
 
-inline eigen_pairs eigen_pairs_of(dense const& symmetric) {
+// A template, as is what calls it, so that only those who merge wait for the solver to be compiled.
+template <class Matrix>
+eigen_pairs eigen_pairs_of(Matrix const& symmetric) {
   if (symmetric.rows() == 0) return {};
-  Eigen::SelfAdjointEigenSolver<dense> const solver(symmetric);
+  Eigen::SelfAdjointEigenSolver<Matrix> const solver(symmetric);
   if (solver.info() != Eigen::Success) refuse("eigen_pairs", "the eigenvalues do not converge");
   return {solver.eigenvalues().reverse(), solver.eigenvectors().rowwise().reverse()};
 }

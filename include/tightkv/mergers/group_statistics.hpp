@@ -37,8 +37,8 @@ inline void check_group(char const* who, group_statistics const& g) {
   expects(g.rows.rows().added >= 1, who, "the statistics must be of at least one row", "rows", g.rows.rows().added);
 }
 
-inline void check_group(char const* who, observed_group const& g) {
-  check_group(who, static_cast<group_statistics const&>(g));
+inline void check_observed(char const* who, observed_group const& g) {
+  check_group(who, g);
   expects(g.uses.rows() == g.rows.size() && g.uses.cols() == g.head_dim(), who,
           "what rows are multiplied with must be a head_dim x head_dim matrix per head", "rows", g.uses.rows(), "cols",
           g.uses.cols());

@@ -68,7 +68,7 @@ inline energy row_energy(head_projection const& p, group_statistics const& of) {
 /// the queries (then these are attention scores before the scale) or W_O^T (then these are what heads add to the
 /// output).
 inline energy use_energy(head_projection const& p, observed_group const& of) {
-  detail::check_group("use_energy", of);
+  detail::check_observed("use_energy", of);
   auto const residual = detail::residual_products("use_energy", p, of);
   int const dim = of.head_dim();
   energy result{.total = detail::total_use(of)};

@@ -2,6 +2,7 @@
 /// SVD of the cached rows: the projection that loses least of them.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <vector>
 
@@ -65,7 +66,7 @@ struct svd_heads {
   int rank = 0;  // 0: head_dim
   tightkv::origin origin = tightkv::origin::zero;
 
-  head_projection merge(group_statistics const& group) const {
+  head_projection merge(std::derived_from<group_statistics> auto const& group) const {
     detail::check_group("svd_heads", group);
     int const columns = detail::checked_rank("svd_heads", rank, group);
     auto const pairs = detail::eigen_pairs_of(detail::products_about(origin, group.rows));
