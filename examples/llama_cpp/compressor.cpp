@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compressor.hpp"
+
+#include <vector>
+
+#include <tightkv/methods/compress.hpp>
+#include <tightkv/view/batch.hpp>
+
+namespace tightkv::llama {
+namespace {
+
+using query_plane = decltype(std::declval<engine_tap const&>().queries(0));
+
+std::vector<query_plane> queries_of(engine_tap const& tap, llama_state::stream const& stream) {
+  detail::expects(tap.layers_seen() == static_cast<int>(stream.layers.size()), "llama",
+                  "queries of every layer are needed; this architecture may name them otherwise", "seen",
+                  tap.layers_seen(), "layers", stream.layers.size());
+  std::vector<query_plane> layers;
+  for (int l = 0; l < tap.layers_seen(); ++l) layers.push_back(tap.queries(l));
+  return layers;
+}
+
+void check_equal(plan const& p) {
+  for (int h = 1; h < p.heads(); ++h) {
+    detail::expects(p.after(h) == p.after(0), "llama", "all heads of all layers must keep the same number of tokens",
+                    "kept", p.after(h), "first", p.after(0));
+  }
+}
+
+}  // namespace
+
+compressor::compressor(cli::method_choice const& choice, int layers, int kv_heads)
+    : choice_(choice), kv_heads_(kv_heads) {
+  for (int l = 0; l < layers; ++l) {
+    detail::expects(!choice.skips(l), "skip_layers", "llama.cpp has one length for all layers", "layer", l);
+  }
+  std::visit([&]<class M>(M const& method) { work_ = at_work<M>{method, {}}; }, choice.method());
+}
+
+void compressor::take(attention_history const& so_far) {
+  std::visit(
+      [&](auto& work) {
+        if constexpr (requires { work.state.history; }) work.state.history = so_far;
+      },
+      work_);
+}
+
+void observe(executor_type const& ex, attention_history& history, llama_state::stream const& stream, int kv_heads,
+             engine_tap const& tap) {
+  auto const queries = queries_of(tap, stream);
+  history.observe(ex, kv_view(llama_state::keys_of(stream, kv_heads), absent{}, batch(queries)));
+}
+
+plan compressor::decide(executor_type const& ex, llama_state::stream const& stream, engine_tap const& tap) {
+  auto decided = std::visit(
+      [&](auto& work) {
+        auto const keys = llama_state::keys_of(stream, kv_heads_);
+        auto const values = llama_state::values_of(stream, kv_heads_);
+        if constexpr (method_for<decltype(work.method), executor_type, decltype(kv_view(keys, values))>) {
+          return work.method.decide(ex, kv_view(keys, values), work.state).plan;
+        } else {
+          auto const queries = queries_of(tap, stream);
+          return work.method.decide(ex, kv_view(keys, values, batch(queries)), work.state).plan;
+        }
+      },
+      work_);
+  check_equal(decided);
+  return decided;
+}
+
+void compressor::carried_out(executor_type const& ex, plan const& done) {
+  std::visit([&](auto& work) { work.state.apply(ex, done); }, work_);
+}
+
+}  // namespace tightkv::llama

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "routes.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <tuple>
+
+#include <tightkv/ops/compact.hpp>
+
+#include "gguf.h"
+#include "stopwatch.hpp"
+
+namespace tightkv::llama {
+namespace {
+
+/// The cache by layers, and the same as a view that methods can look at.
+struct whole_cache {
+  std::vector<layer_rows> layers;
+  llama_state::stream stream;
+
+  explicit whole_cache(cache_in_place& cache) {
+    for (int l = 0; l < cache.layers(); ++l) layers.push_back(cache.read(l));
+    for (auto const& l : layers) stream.layers.push_back({l.keys.as_tensor(), l.values.as_tensor()});
+    stream.order.resize(static_cast<std::size_t>(cache.tokens()));
+    std::iota(stream.order.begin(), stream.order.end(), 0);
+  }
+};
+
+/// Head by head of one layer.
+plan of_layer(plan const& all, int layer, int heads) {
+  std::vector<int> before, after;
+  for (int h = 0; h < heads; ++h) {
+    before.push_back(all.before(layer * heads + h));
+    after.push_back(all.after(layer * heads + h));
+  }
+  plan p(before, after);
+  for (int h = 0; h < heads; ++h) std::ranges::copy(all.kept(layer * heads + h), p.kept(h).begin());
+  return p;
+}
+
+/// Turns keys by RoPE, as if their tokens had come `shift` positions later.
+class key_rotation {
+ public:
+  key_rotation(session const& engine, int shift)
+      : neox_(llama_model_rope_type(engine.model()) == LLAMA_ROPE_TYPE_NEOX) {
+    double const base = engine.metadata("rope.freq_base", 10000);
+    auto const turned = static_cast<int>(engine.metadata("rope.dimension_count", 0));
+    for (int i = 0; i < turned / 2; ++i) {
+      double const angle = shift * llama_model_rope_freq_scale_train(engine.model()) * std::pow(base, -2.0 * i / turned);
+      turns_.push_back({static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))});
+    }
+  }
+
+  void apply(rows& keys) const {
+    std::vector<float> numbers(static_cast<std::size_t>(keys.width()));
+    auto const* const type = ggml_get_type_traits(keys.type);
+    for (int t = 0; t < keys.tokens; ++t) {
+      auto* const row = keys.row(t);
+      bool const plain = keys.type == GGML_TYPE_F32;
+      if (plain) std::memcpy(numbers.data(), row, keys.row_bytes());
+      if (!plain) type->to_float(row, numbers.data(), keys.width());
+      for (int h = 0; h < keys.heads; ++h) turn(numbers.data() + h * keys.head_dim);
+      if (plain) std::memcpy(row, numbers.data(), keys.row_bytes());
+      if (!plain) type->from_float_ref(numbers.data(), row, keys.width());
+    }
+  }
+
+ private:
+  struct turned {
+    float cosine, sine;
+  };
+
+  void turn(float* head) const {
+    auto const pairs = turns_.size();
+    for (std::size_t i = 0; i < pairs; ++i) {
+      float& x = head[neox_ ? i : 2 * i];
+      float& y = head[neox_ ? i + pairs : 2 * i + 1];
+      auto const [c, s] = turns_[i];
+      std::tie(x, y) = std::pair{x * c - y * s, x * s + y * c};
+    }
+  }
+
+  bool neox_;
+  std::vector<turned> turns_;
+};
+
+bool has_frequency_factors(session const& engine) {
+  gguf_context* const file = gguf_init_from_file(engine.options().model.c_str(), {.no_alloc = true, .ctx = nullptr});
+  bool const found = file != nullptr && gguf_find_tensor(file, "rope_freqs.weight") >= 0;
+  gguf_free(file);
+  return found;
+}
+
+void by_buffer(executor_type const& ex, llama_state::contents const& state, plan const& p, session& engine) {
+  llama_state::smaller const after{state, {&p, 1}};
+  std::vector<std::byte> bytes(after.size());
+  after.write(ex, bytes);
+  engine.restore(bytes);
+}
+
+/// Rows of the plan moved to the front of each layer.
+void compact_layers(executor_type const& ex, whole_cache& whole, plan const& p) {
+  auto const layers = static_cast<int>(whole.layers.size());
+  for (int l = 0; l < layers; ++l) {
+    auto& [keys, values] = whole.layers[static_cast<std::size_t>(l)];
+    compact(ex, of_layer(p, l, keys.heads), keys.as_bytes(), values.as_bytes());
+    keys.tokens = values.tokens = p.after(0);
+  }
+}
+
+void into_high_cells(executor_type const& ex, whole_cache& whole, plan const& p, session& engine,
+                     cache_in_place& cache) {
+  int const removed = p.before(0) - p.after(0);
+  compact_layers(ex, whole, p);
+  for (int l = 0; l < cache.layers(); ++l) cache.write(l, whole.layers[static_cast<std::size_t>(l)], removed);
+  llama_memory_seq_rm(engine.memory(), 0, 0, engine.next_position() - p.after(0));
+  cache.keep(removed, p.after(0));
+}
+
+void into_low_cells(executor_type const& ex, whole_cache& whole, plan const& p, session& engine,
+                    cache_in_place& cache) {
+  int const removed = p.before(0) - p.after(0);
+  compact_layers(ex, whole, p);
+  key_rotation const back(engine, -removed);
+  for (int l = 0; l < cache.layers(); ++l) {
+    back.apply(whole.layers[static_cast<std::size_t>(l)].keys);
+    cache.write(l, whole.layers[static_cast<std::size_t>(l)], 0);
+  }
+  llama_memory_seq_rm(engine.memory(), 0, engine.next_position() - removed, -1);
+  llama_memory_seq_add(engine.memory(), 0, 0, -1, removed);
+  cache.keep(0, p.after(0));
+}
+
+llama_state::stream const& stream_of(llama_state::contents const& state) {
+  detail::expects(state.base.streams.size() == 1, "llama", "needs a context of one sequence", "streams",
+                  state.base.streams.size());
+  return state.base.streams[0];
+}
+
+template <class Decide>
+plan carry_out_decided(executor_type const& ex, route r, Decide const& decide, session& engine, cache_in_place& cache) {
+  auto const why = refusal(r, engine);
+  if (!why.empty()) detail::refuse("llama", why);
+  if (r == route::buffer) {
+    auto const saved = engine.saved();
+    auto const state = llama_state::parse(saved);
+    plan p = decide(stream_of(state));
+    if (p.evicts()) {
+      by_buffer(ex, state, p, engine);
+      cache.restored(p.after(0));
+    }
+    return p;
+  }
+  whole_cache whole(cache);
+  plan p = decide(whole.stream);
+  if (!p.evicts()) return p;
+  if (r == route::high_cells) into_high_cells(ex, whole, p, engine, cache);
+  if (r == route::low_cells) into_low_cells(ex, whole, p, engine, cache);
+  return p;
+}
+
+}  // namespace
+
+route route_named(std::string const& name) {
+  if (name == "a") return route::buffer;
+  if (name == "b") return route::high_cells;
+  if (name == "c") return route::low_cells;
+  detail::refuse("--route", "must be a, b or c", {{"route", name}});
+}
+
+std::string refusal(route r, session const& engine) {
+  auto const* const model = engine.model();
+  if (llama_model_is_recurrent(model) || llama_model_is_hybrid(model)) return "the model has a recurrent memory";
+  // Kept rows get other positions, which is right only where positions decide what is seen, and nothing else.
+  if (llama_model_rope_type(model) == LLAMA_ROPE_TYPE_NONE) return "the model has no RoPE: its mask may know distances";
+  if (engine.has_metadata("attention.chunk_size")) return "the model attends to chunks of positions";
+  if (r == route::buffer) return {};  // the state itself says the rest
+  if (llama_model_n_swa(model) > 0) return "the model has layers with a sliding window: take route a";
+  if (r == route::high_cells) return {};
+  if (ggml_is_quantized(engine.options().keys)) return "keys are quantised, and cannot be turned by RoPE: take route a";
+  auto const rope = llama_model_rope_type(model);
+  if (rope != LLAMA_ROPE_TYPE_NORM && rope != LLAMA_ROPE_TYPE_NEOX) return "the model's RoPE is of another kind";
+  if (!llama_memory_can_shift(engine.memory())) return "llama.cpp cannot shift this cache";
+  if (engine.has_metadata("rope.scaling.type") || has_frequency_factors(engine)) return "the model's RoPE is scaled";
+  return {};
+}
+
+compression compress(executor_type const& ex, route r, compressor& method, session& engine, cache_in_place& cache) {
+  stopwatch const clock;
+  auto done = carry_out_decided(
+      ex, r, [&](llama_state::stream const& stream) { return method.decide(ex, stream, engine.tap()); }, engine, cache);
+  method.carried_out(ex, done);
+  return {std::move(done), clock.milliseconds()};
+}
+
+void carry_out(executor_type const& ex, route r, plan const& p, session& engine, cache_in_place& cache) {
+  carry_out_decided(
+      ex, r, [&](llama_state::stream const&) { return p; }, engine, cache);
+}
+
+}  // namespace tightkv::llama
