@@ -1,30 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "compare.hpp"
+
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 
 #include <tightkv/interop/file.hpp>
 
-#include "commands.hpp"
 #include "measure.hpp"
-#include "options.hpp"
-#include "routes.hpp"
 #include "stopwatch.hpp"
 
 namespace tightkv::llama {
 namespace {
 
 using nlohmann::ordered_json;
-
-struct compare_options {
-  session_options engine;
-  std::string context;
-  std::string continuation;
-  int score_last = 0;  // 0: all but the first
-  int decode = 0;
-  std::string through = "a";
-  std::vector<cli::method_choice> methods;
-};
 
 std::string text_in(std::string const& path) {
   auto const file = read_file(path);
@@ -58,14 +46,16 @@ class comparison {
     prefill();
     reference_ = measured(engine_.saved(), "full", {});
     for (auto const& choice : asked_.methods) {
-      engine_.clear();
-      engine_.restore(full_);
-      cache_.restored(tokens_);
+      rewind();
       compressor method(choice, llama_model_n_layer(engine_.model()), kv_heads_);
       method.take(history_);
       auto const done = compress(executor(), route_named(asked_.through), method, engine_, cache_);
-      auto const small = engine_.saved();
-      measured(small, choice.name(), {{"compress_ms", done.milliseconds}});
+      measured(engine_.saved(), choice.name(), {{"compress_ms", done.milliseconds}});
+    }
+    for (auto const& [name, kept] : plans_in(asked_.plans)) {
+      rewind();
+      carry_out(executor(), route_named(asked_.through), kept, engine_, cache_);
+      measured(engine_.saved(), name, {});
     }
     return {{"tokens", tokens_},       {"continuation_tokens", continuation_.size()}, {"prefill_ms", prefill_ms_},
             {"observe_ms", observe_ms_}, {"results", results_}};
@@ -73,6 +63,32 @@ class comparison {
 
  private:
   executor_type executor() { return engine::executor_on(pool_); }
+
+  void rewind() {
+    engine_.clear();
+    engine_.restore(full_, tokens_);
+    cache_.restored(tokens_);
+  }
+
+  /// What `tightkv run --indices --json` kept: per layer and KV head, the tokens.
+  std::vector<std::pair<std::string, plan>> plans_in(std::string const& path) const {
+    std::vector<std::pair<std::string, plan>> plans;
+    if (path.empty()) return plans;
+    auto const json = ordered_json::parse(text_in(path));
+    for (auto const& result : json.at("results")) {
+      if (!result.contains("indices")) continue;  // the full cache
+      std::vector<std::vector<int>> kept;
+      for (auto const& layer : result["indices"]) {
+        for (auto const& head : layer) kept.push_back(head.get<std::vector<int>>());
+      }
+      std::vector<int> after;
+      for (auto const& head : kept) after.push_back(static_cast<int>(head.size()));
+      plan p(std::vector<int>(kept.size(), tokens_), after);
+      for (int h = 0; h < p.heads(); ++h) std::ranges::copy(kept[static_cast<std::size_t>(h)], p.kept(h).begin());
+      plans.emplace_back(result["method"].get<std::string>(), std::move(p));
+    }
+    return plans;
+  }
 
   void prefill() {
     auto const context = engine_.tokens_of(text_in(asked_.context));
@@ -126,17 +142,6 @@ class comparison {
 
 }  // namespace
 
-void add_compare(CLI::App& app) {
-  auto const asked = std::make_shared<compare_options>();
-  auto* const command = app.add_subcommand("compare", "Compress a context's cache by methods, go on, compare. JSON.");
-  add_engine_options(*command, asked->engine);
-  command->add_option("--context", asked->context, "Text whose cache is compressed")->required()->type_name("FILE");
-  command->add_option("--continuation", asked->continuation, "Text to score after it")->required()->type_name("FILE");
-  command->add_option("--score-last", asked->score_last, "Score only its last tokens")->check(CLI::PositiveNumber);
-  command->add_option("--decode", asked->decode, "Then generate so many tokens, for the speed");
-  command->add_option("--route", asked->through, "a: by the state, b: in place, high cells, c: in place, low cells");
-  cli::add_method_options(*command, asked->methods);
-  command->callback([asked] { std::cout << comparison(*asked).run().dump() << '\n'; });
-}
+void compare(compare_options const& asked) { std::cout << comparison(asked).run().dump() << '\n'; }
 
 }  // namespace tightkv::llama

@@ -1,29 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <iostream>
-#include <memory>
-#include <nlohmann/json.hpp>
+#include "generate.hpp"
+
+#include <algorithm>
 
 #include <tightkv/interop/file.hpp>
 
-#include "commands.hpp"
-#include "options.hpp"
-#include "routes.hpp"
 #include "stopwatch.hpp"
 
 namespace tightkv::llama {
-namespace {
 
-struct generate_options {
-  session_options engine;
-  std::string prompt;
-  int tokens = 0;
-  int every = 256;
-  std::string through = "a";
-  std::vector<cli::method_choice> methods;
-};
-
-/// Writes on and on in a cache of fixed size: every so many tokens the method makes room.
-void generate(generate_options const& asked) {
+generated generate(generate_options const& asked) {
   detail::expects(asked.methods.size() == 1, "generate", "needs one --method", "methods", asked.methods.size());
   session engine(asked.engine);
   cache_in_place cache(engine);
@@ -36,13 +22,13 @@ void generate(generate_options const& asked) {
   auto const file = read_file(asked.prompt);
   auto const bytes = file.bytes();
   auto const prompt = engine.tokens_of({reinterpret_cast<char const*>(bytes.data()), bytes.size()});
-  int most = 0, times = 0;
-  double compress_ms = 0;
+  generated out;
+  out.prompt_tokens = static_cast<int>(prompt.size());
   auto const make_room = [&] {
-    most = std::max(most, cache.tokens());
-    auto const done = compress(ex, r, method, engine, cache);
-    compress_ms += done.milliseconds;
-    times += done.done.evicts() ? 1 : 0;
+    out.most_rows = std::max(out.most_rows, cache.tokens());
+    auto const made = compress(ex, r, method, engine, cache);
+    out.compress_ms += made.milliseconds;
+    out.compressions += made.done.evicts() ? 1 : 0;
   };
 
   stopwatch const clock;
@@ -52,31 +38,12 @@ void generate(generate_options const& asked) {
     next = engine.feed_one(next);
     if (text.size() % static_cast<std::size_t>(asked.every) == 0) make_room();
   }
-  nlohmann::ordered_json const out{{"prompt_tokens", prompt.size()},
-                                   {"generated", text.size()},
-                                   {"next_position", engine.next_position()},
-                                   {"cells", asked.engine.cells},
-                                   {"most_rows", std::max(most, cache.tokens())},
-                                   {"rows_at_the_end", cache.tokens()},
-                                   {"compressions", times},
-                                   {"compress_ms", compress_ms},
-                                   {"milliseconds", clock.milliseconds()},
-                                   {"text", engine.text_of(text)}};
-  std::cout << out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
-}
-
-}  // namespace
-
-void add_generate(CLI::App& app) {
-  auto const asked = std::make_shared<generate_options>();
-  auto* const command = app.add_subcommand("generate", "Generate more than the cache has cells. JSON.");
-  add_engine_options(*command, asked->engine);
-  command->add_option("--prompt", asked->prompt, "Text to go on from")->required()->type_name("FILE");
-  command->add_option("--tokens", asked->tokens, "Tokens to generate")->required()->check(CLI::PositiveNumber);
-  command->add_option("--every", asked->every, "Tokens between compressions")->check(CLI::PositiveNumber);
-  command->add_option("--route", asked->through, "a: by the state, b: in place, high cells, c: in place, low cells");
-  cli::add_method_options(*command, asked->methods);
-  command->callback([asked] { generate(*asked); });
+  out.next_position = engine.next_position();
+  out.rows = cache.tokens();
+  out.most_rows = std::max(out.most_rows, out.rows);
+  out.milliseconds = clock.milliseconds();
+  out.text = engine.text_of(text);
+  return out;
 }
 
 }  // namespace tightkv::llama

@@ -45,9 +45,10 @@ class key_rotation {
   key_rotation(session const& engine, int shift)
       : neox_(llama_model_rope_type(engine.model()) == LLAMA_ROPE_TYPE_NEOX) {
     double const base = engine.metadata("rope.freq_base", 10000);
-    auto const turned = static_cast<int>(engine.metadata("rope.dimension_count", 0));
-    for (int i = 0; i < turned / 2; ++i) {
-      double const angle = shift * llama_model_rope_freq_scale_train(engine.model()) * std::pow(base, -2.0 * i / turned);
+    double const scale = llama_model_rope_freq_scale_train(engine.model());
+    auto const channels = static_cast<int>(engine.metadata("rope.dimension_count", 0));
+    for (int i = 0; i < channels / 2; ++i) {
+      double const angle = shift * scale * std::pow(base, -2.0 * i / channels);
       turns_.push_back({static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))});
     }
   }
@@ -96,7 +97,7 @@ void by_buffer(executor_type const& ex, llama_state::contents const& state, plan
   llama_state::smaller const after{state, {&p, 1}};
   std::vector<std::byte> bytes(after.size());
   after.write(ex, bytes);
-  engine.restore(bytes);
+  engine.restore(bytes, engine.next_position());
 }
 
 /// Rows of the plan moved to the front of each layer.

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include <tightkv/core/error.hpp>
+#include <tightkv/interop/llama_state.hpp>
 
 namespace tightkv::llama {
 namespace {
@@ -114,11 +115,16 @@ std::vector<std::byte> session::saved() const {
   return state;
 }
 
-void session::restore(std::span<std::byte const> state) {
+void session::restore(std::span<std::byte const> state, int next_position) {
+  for (auto const& stream : llama_state::parse(state).base.streams) {
+    detail::expects(stream.tokens() == 0 || stream.last + 1 == next_position, "llama",
+                    "the state must go on at the sequence's next position", "state", stream.last + 1, "sequence",
+                    next_position);
+  }
   auto const* const data = reinterpret_cast<std::uint8_t const*>(state.data());
   auto const read = llama_state_seq_set_data(context_.get(), data, state.size(), 0);
   detail::expects(read == state.size(), "llama", "llama.cpp refuses this state", "bytes", state.size(), "read", read);
-  next_position_ = llama_memory_seq_pos_max(memory(), 0) + 1;
+  next_position_ = next_position;
 }
 
 void session::clear() {

@@ -47,7 +47,9 @@ class session {
 
   /// The sequence as llama.cpp saves it, and back.
   std::vector<std::byte> saved() const;
-  void restore(std::span<std::byte const> state);
+  /// Throws `bad_argument`, before llama.cpp sees it, for a state after which the next position would be another one:
+  /// llama.cpp would take it, and either refuse the next token or answer wrongly.
+  void restore(std::span<std::byte const> state, int next_position);
   void clear();
 
   int next_position() const noexcept { return next_position_; }
