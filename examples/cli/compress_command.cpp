@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <limits>
@@ -11,6 +10,7 @@
 
 #include "commands.hpp"
 #include "compress_layer.hpp"
+#include "paths.hpp"
 #include "thread_pool.hpp"
 
 namespace tightkv::cli {
@@ -25,12 +25,6 @@ struct options {
   int threads = 1;
   bool json = false;
 };
-
-void check_paths(options const& given) {
-  std::error_code ignored;
-  bool const same = given.input == given.output || std::filesystem::equivalent(given.input, given.output, ignored);
-  detail::expects(!same, "OUT", "must not be the input file", "path", given.output);
-}
 
 /// Queries are refused before anything runs, also where they would not be needed in the end.
 void check_queries(method_choice const& choice, dumped_layer const& layer) {
@@ -89,7 +83,7 @@ void print(nlohmann::ordered_json const& report) {
 }
 
 void run(options const& given) {
-  check_paths(given);
+  check_paths(given.input, given.output);
   detail::expects(given.methods.size() == 1, "--method", "must be given once", "given", given.methods.size());
   detail::expects(given.executor == "cpu" || given.executor == "plain", "--executor",
                   "this build has only cpu and plain", "executor", given.executor);

@@ -47,7 +47,7 @@ class comparison {
     reference_ = measured(engine_.saved(), "full", {});
     for (auto const& choice : asked_.methods) {
       rewind();
-      compressor method(choice, llama_model_n_layer(engine_.model()), kv_heads_);
+      compressor method(choice, kv_heads_);
       method.take(history_);
       auto const done = compress(executor(), route_named(asked_.through), method, engine_, cache_);
       measured(engine_.saved(), choice.name(), {{"compress_ms", done.milliseconds}});

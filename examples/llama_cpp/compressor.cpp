@@ -29,11 +29,8 @@ void check_equal(plan const& p) {
 
 }  // namespace
 
-compressor::compressor(cli::method_choice const& choice, int layers, int kv_heads)
-    : choice_(choice), kv_heads_(kv_heads) {
-  for (int l = 0; l < layers; ++l) {
-    detail::expects(!choice.skips(l), "skip_layers", "llama.cpp has one length for all layers", "layer", l);
-  }
+compressor::compressor(cli::method_choice const& choice, int kv_heads) : choice_(choice), kv_heads_(kv_heads) {
+  detail::expects(!choice.skips_any(), "skip_layers", "cannot be used: llama.cpp has one length for all layers");
   std::visit([&]<class M>(M const& method) { work_ = at_work<M>{method, {}}; }, choice.method());
 }
 

@@ -17,7 +17,7 @@ using executor_type = decltype(engine::executor_on(std::declval<engine::thread_p
 
 /// Decides what stays, again and again if tokens keep coming.
 ///
-///     compressor method(choice, layers, kv_heads);
+///     compressor method(choice, kv_heads);
 ///     tap.window = method.query_window();
 ///     ...                                            // feed
 ///     auto const plan = method.decide(ex, stream, tap);
@@ -28,7 +28,7 @@ using executor_type = decltype(engine::executor_on(std::declval<engine::thread_p
 /// llama.cpp cannot use, since one table of cells serves all heads of all layers: all must keep the same number.
 class compressor {
  public:
-  compressor(cli::method_choice const& choice, int layers, int kv_heads);
+  compressor(cli::method_choice const& choice, int kv_heads);
 
   /// How many of the last tokens' queries the method wants to see; `cli::method_choice::all_queries` for all.
   int query_window() const { return choice_.query_window(); }

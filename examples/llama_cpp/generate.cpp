@@ -16,7 +16,7 @@ generated generate(generate_options const& asked) {
   engine::thread_pool pool(asked.engine.threads);
   auto const ex = engine::executor_on(pool);
   auto const r = route_named(asked.through);
-  compressor method(asked.methods[0], llama_model_n_layer(engine.model()), llama_model_n_head_kv(engine.model()));
+  compressor method(asked.methods[0], llama_model_n_head_kv(engine.model()));
   engine.tap().window = std::min(method.query_window(), session::batch + asked.every);
 
   auto const file = read_file(asked.prompt);

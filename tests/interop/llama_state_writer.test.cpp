@@ -105,6 +105,33 @@ TEST(llama_state_writer, a_plan_that_keeps_everything_gives_the_same_bytes) {
   }
 }
 
+TEST(llama_state_writer, pieces_are_the_same_bytes) {
+  // Tensors of 1 MB, of which some make a piece; and a window larger than a piece, which is not copied.
+  stream_of_cells const made{.cells = 3, .layers = 3}, windowed{.cells = 3};
+  auto const bytes = state_builder{.sections = {{made}, {windowed}}, .tokens = {5, 6}}.file();
+  auto state = llama_state::parse(bytes);
+  std::vector<std::byte> const rows(3 << 20, std::byte{7}), window(5 << 20, std::byte{8});
+  for (auto& l : state.base.streams[0].layers) {
+    for (auto* const t : {&l.keys, &l.values}) {
+      t->bytes = std::span(rows).subspan(12, 3 << 19);
+      t->width = 1 << 18;
+    }
+  }
+  state.window.bytes = window;
+  std::vector const plans{plan_for(made, 2)};
+  llama_state::smaller const after{state, plans};
+  std::vector<std::byte> whole(after.size()), joined;
+  after.write(cpu{}, whole);
+  int pieces = 0;
+  after.write_pieces(cpu{}, [&](std::span<std::byte const> piece) {
+    ++pieces;
+    EXPECT_TRUE(piece.size() <= 4 << 20 || piece.data() == window.data());
+    joined.insert(joined.end(), piece.begin(), piece.end());
+  });
+  EXPECT_GE(pieces, 3);
+  EXPECT_TRUE(joined == whole);
+}
+
 TEST(llama_state_writer, rows_of_every_type_move_as_bytes) {
   using enum tensor_type;
   for (auto const type : {f32, f16, bf16, q8_0, q4_0}) {

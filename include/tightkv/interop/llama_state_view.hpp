@@ -2,16 +2,20 @@
 /// The rows of a saved sequence as planes: scored where they lie, whatever their type.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 #include <tightkv/core/executor.hpp>
 #include <tightkv/core/half.hpp>
 #include <tightkv/interop/llama_state_format.hpp>
+#include <tightkv/view/layouts.hpp>
 #include <tightkv/view/plane.hpp>
 
 namespace tightkv::llama_state {
@@ -231,6 +235,28 @@ class decoded_rows {
 };
 
 static_assert(readable_plane<decoded_rows> && !writable_plane<decoded_rows>);
+
+/// The same rows as planes of their own type, one for each layer: the fastest to score, where they can be had. None
+/// unless all layers hold T, not transposed, aligned to it, and the cells are in the order of the positions.
+///
+///     auto const keys = tightkv::llama_state::planes_of<tightkv::half>(stream, &tightkv::llama_state::layer::keys, kv_heads);
+///     if (!keys.empty()) score(tightkv::batch(keys));
+template <numeric_element T>
+std::vector<plane<T const>> planes_of(stream const& s, tensor layer::*which, int kv_heads) {
+  using enum gguf::tensor_type;
+  constexpr auto type = std::same_as<T, float> ? f32 : std::same_as<T, half> ? f16 : bf16;
+  decoded_rows const checked(s, which, kv_heads, rotation::none);
+  std::vector<plane<T const>> planes;
+  if (!std::ranges::is_sorted(s.order)) return planes;
+  for (auto const& l : s.layers) {
+    auto const& t = l.*which;
+    auto const* const data = static_cast<void const*>(t.bytes.data());
+    if (t.type != type || t.transposed || reinterpret_cast<std::uintptr_t>(data) % alignof(T) != 0) return {};
+    planes.push_back(
+        nhd(static_cast<T const*>(data), {.heads = kv_heads, .tokens = s.tokens(), .head_dim = checked.head_dim()}));
+  }
+  return planes;
+}
 
 inline decoded_rows keys_of(stream const& s, int kv_heads, rotation r = rotation::stock) {
   return {s, &layer::keys, kv_heads, r};

@@ -3,11 +3,13 @@
 /// there.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory_resource>
 #include <span>
-#include <utility>
+#include <variant>
 #include <vector>
 
 #include <tightkv/core/executor.hpp>
@@ -62,13 +64,40 @@ struct kept_rows {
   }
 };
 
+/// The number of cells, and the cells.
+struct cell_table {
+  stream const* of;
+  int cells;
+
+  std::size_t bytes() const noexcept { return sizeof(std::uint32_t) + static_cast<std::size_t>(cells) * cell_bytes; }
+  void write(std::byte* to) const {
+    auto const count = static_cast<std::uint32_t>(cells);
+    std::memcpy(to, &count, sizeof count);
+    to += sizeof count;
+    for (int i = 1; i <= cells; ++i, to += cell_bytes) {
+      std::int32_t const position = of->last - cells + i;
+      std::memcpy(to, of->cells.data(), cell_bytes);  // all are of one sequence
+      std::memcpy(to, &position, sizeof position);
+    }
+  }
+};
+
+/// Bytes that stay as they are.
+struct copied {
+  std::span<std::byte const> from;
+
+  std::size_t bytes() const noexcept { return from.size(); }
+  void write(std::byte* to) const { std::copy(from.begin(), from.end(), to); }
+};
+
 }  // namespace detail
 
 /// A state with fewer tokens, not yet written.
 ///
 ///     tightkv::llama_state::smaller const after{state, plans};
 ///     std::vector<std::byte> bytes(after.size());
-///     after.write(ex, bytes);
+///     after.write(ex, bytes);                                                           // or, in large pieces:
+///     tightkv::write_file(path, [&](auto const& put) { after.write_pieces(ex, put); });
 ///
 /// `plans` has one plan for each stream that has tokens, in their order: its heads are those of `keys_of`, layer by
 /// layer. Since one table of cells serves all heads of all layers, all must keep the same number of tokens. Each head
@@ -81,12 +110,12 @@ struct kept_rows {
 class smaller {
  public:
   smaller(contents const& state, std::span<plan const> plans) {
-    copy(state.head);
-    copy(state.base.bytes.first(sizeof(std::uint32_t)));
+    add(detail::copied{state.head});
+    add(detail::copied{state.base.bytes.first(sizeof(std::uint32_t))});  // the number of streams
     std::size_t used = 0;
     for (auto const& s : state.base.streams) {
       if (s.tokens() == 0) {
-        tables_.push_back({std::exchange(size_, size_ + sizeof(std::uint32_t)), &s, 0});
+        add(detail::cell_table{&s, 0});
         continue;
       }
       detail::expects(used < plans.size(), "llama_state", "needs a plan for each stream with tokens", "plans",
@@ -95,7 +124,7 @@ class smaller {
     }
     detail::expects(used == plans.size(), "llama_state", "needs a plan for each stream with tokens", "plans",
                     plans.size(), "streams", used);
-    copy(state.window.bytes);
+    add(detail::copied{state.window.bytes});
   }
 
   std::size_t size() const noexcept { return size_; }
@@ -105,61 +134,67 @@ class smaller {
   void write(E const& ex, std::span<std::byte> out) const {
     detail::expects(out.size() == size_, "llama_state", "needs memory of exactly the new size", "given", out.size(),
                     "size", size_);
-    for (auto const& [at, bytes] : copies_) std::memcpy(out.data() + at, bytes.data(), bytes.size());
-    for (auto const& t : tables_) t.write(out.data() + t.at);
-    ex.for_each_index(static_cast<int>(moves_.size()), [&](int i) {
-      auto const& [at, rows] = moves_[static_cast<std::size_t>(i)];
-      rows.write(out.data() + at);
-    });
+    write(ex, 0, parts_.size(), out);
+  }
+
+  /// Calls `put(bytes)` with one piece of the new state after the other: memory stays small, and in the processor's
+  /// cache.
+  template <executor E, class Put>
+  void write_pieces(E const& ex, Put&& put) const {
+    constexpr std::size_t large = std::size_t{4} << 20;
+    std::pmr::vector<std::byte> piece(ex.resource());
+    for (std::size_t begin = 0, end = 0; begin < parts_.size(); begin = end) {
+      auto const start = parts_[begin].at;
+      while (end < parts_.size() && (end == begin || end_of(end) - start <= large)) ++end;
+      auto const bytes = end_of(end - 1) - start;
+      auto const* const there_already = std::get_if<detail::copied>(&parts_[begin].what);
+      if (there_already != nullptr && end == begin + 1) {
+        put(there_already->from);
+        continue;
+      }
+      if (piece.size() < bytes) piece.resize(bytes);
+      write(ex, begin, end, std::span(piece).first(bytes));
+      put(std::span<std::byte const>(piece).first(bytes));
+    }
   }
 
  private:
-  struct copied {
+  struct part {
     std::size_t at;
-    std::span<std::byte const> bytes;
-  };
-  struct moved {
-    std::size_t at;
-    detail::kept_rows rows;
-  };
-  /// The number of cells, and the cells.
-  struct table {
-    std::size_t at;
-    stream const* of;
-    int cells;
-
-    std::size_t bytes() const noexcept { return sizeof(std::uint32_t) + static_cast<std::size_t>(cells) * cell_bytes; }
-    void write(std::byte* to) const {
-      auto const count = static_cast<std::uint32_t>(cells);
-      std::memcpy(to, &count, sizeof count);
-      to += sizeof count;
-      for (std::int32_t position = of->last - cells + 1; position <= of->last && cells > 0; ++position) {
-        std::memcpy(to, of->cells.data(), cell_bytes);  // all are of one sequence
-        std::memcpy(to, &position, sizeof position);
-        to += cell_bytes;
-      }
-    }
+    std::variant<detail::copied, detail::cell_table, detail::kept_rows> what;
   };
 
-  void copy(std::span<std::byte const> bytes) {
-    if (!bytes.empty()) copies_.push_back({std::exchange(size_, size_ + bytes.size()), bytes});
+  template <class Part>
+  void add(Part const& what) {
+    parts_.push_back({size_, what});
+    size_ += what.bytes();
   }
 
   void add(stream const& s, plan const& p) {
     int const layers = static_cast<int>(s.layers.size());
     int const heads = p.heads() / layers;
     check(s, p, heads);
-    tables_.push_back({size_, &s, p.after(0)});
-    size_ += tables_.back().bytes();
-    copy({s.cells.data() + s.cells.size(), 2 * sizeof(std::uint32_t)});  // whether transposed, and how many layers
+    add(detail::cell_table{&s, p.after(0)});
+    add(detail::copied{{s.cells.data() + s.cells.size(), 2 * sizeof(std::uint32_t)}});  // transposed or not, layers
     for (auto const which : {&layer::keys, &layer::values}) {
       for (int l = 0; l < layers; ++l) {
         auto const& t = s.layers[static_cast<std::size_t>(l)].*which;
-        copy({t.bytes.data() - header_bytes, header_bytes});
-        moves_.push_back({size_, {&t, s.order, &p, l * heads, heads}});
-        size_ += moves_.back().rows.bytes();
+        add(detail::copied{{t.bytes.data() - header_bytes, header_bytes}});
+        add(detail::kept_rows{&t, s.order, &p, l * heads, heads});
       }
     }
+  }
+
+  std::size_t end_of(std::size_t i) const noexcept { return i + 1 < parts_.size() ? parts_[i + 1].at : size_; }
+
+  /// Parts [begin, end).
+  template <executor E>
+  void write(E const& ex, std::size_t begin, std::size_t end, std::span<std::byte> out) const {
+    ex.for_each_index(static_cast<int>(end - begin), [&](int i) {
+      auto const& p = parts_[begin + static_cast<std::size_t>(i)];
+      auto* const to = out.data() + (p.at - parts_[begin].at);
+      std::visit([&](auto const& what) { what.write(to); }, p.what);
+    });
   }
 
   static void check(stream const& s, plan const& p, int heads) {
@@ -186,9 +221,7 @@ class smaller {
 
   static constexpr std::size_t header_bytes = 12;  // of a tensor, before its rows
 
-  std::vector<copied> copies_;
-  std::vector<table> tables_;
-  std::vector<moved> moves_;
+  std::vector<part> parts_;  // in the order of the file
   std::size_t size_ = 0;
 };
 
