@@ -134,34 +134,43 @@ class smaller {
   void write(E const& ex, std::span<std::byte> out) const {
     detail::expects(out.size() == size_, "llama_state", "needs memory of exactly the new size", "given", out.size(),
                     "size", size_);
-    write(ex, 0, parts_.size(), out);
+    ex.for_each_index(static_cast<int>(parts_.size()), [&](int i) {
+      auto const& p = parts_[static_cast<std::size_t>(i)];
+      p.write(out.data() + p.at);
+    });
   }
 
-  /// Calls `put(bytes)` with one piece of the new state after the other: memory stays small, and in the processor's
-  /// cache.
+  /// Calls `put(bytes)` with one piece of the new state after the other. Memory stays small, and while one piece is put
+  /// the next is made: `put` may be called from any of the executor's threads, though never from two at once.
   template <executor E, class Put>
   void write_pieces(E const& ex, Put&& put) const {
-    constexpr std::size_t large = std::size_t{4} << 20;
-    std::pmr::vector<std::byte> piece(ex.resource());
+    std::pmr::vector<std::byte> made(ex.resource()), next(ex.resource());
+    std::span<std::byte const> ready;  // made, or there already, and not yet put
     for (std::size_t begin = 0, end = 0; begin < parts_.size(); begin = end) {
-      auto const start = parts_[begin].at;
-      while (end < parts_.size() && (end == begin || end_of(end) - start <= large)) ++end;
-      auto const bytes = end_of(end - 1) - start;
-      auto const* const there_already = std::get_if<detail::copied>(&parts_[begin].what);
-      if (there_already != nullptr && end == begin + 1) {
-        put(there_already->from);
-        continue;
-      }
-      if (piece.size() < bytes) piece.resize(bytes);
-      write(ex, begin, end, std::span(piece).first(bytes));
-      put(std::span<std::byte const>(piece).first(bytes));
+      end = end_of_piece(begin);
+      auto const start = parts_[begin].at, bytes = end_of(end - 1) - start;
+      auto const* const there = std::get_if<detail::copied>(&parts_[begin].what);
+      bool const as_it_is = there != nullptr && end == begin + 1;
+      if (!as_it_is && next.size() < bytes) next.resize(bytes);
+      ex.for_each_index(1 + (as_it_is ? 0 : static_cast<int>(end - begin)), [&](int i) {
+        if (i == 0) return ready.empty() ? void() : static_cast<void>(put(ready));
+        auto const& p = parts_[begin + static_cast<std::size_t>(i) - 1];
+        p.write(next.data() + (p.at - start));
+      });
+      made.swap(next);
+      ready = as_it_is ? there->from : std::span<std::byte const>(made).first(bytes);
     }
+    put(ready);
   }
 
  private:
   struct part {
     std::size_t at;
     std::variant<detail::copied, detail::cell_table, detail::kept_rows> what;
+
+    void write(std::byte* to) const {
+      std::visit([&](auto const& w) { w.write(to); }, what);
+    }
   };
 
   template <class Part>
@@ -187,14 +196,12 @@ class smaller {
 
   std::size_t end_of(std::size_t i) const noexcept { return i + 1 < parts_.size() ? parts_[i + 1].at : size_; }
 
-  /// Parts [begin, end).
-  template <executor E>
-  void write(E const& ex, std::size_t begin, std::size_t end, std::span<std::byte> out) const {
-    ex.for_each_index(static_cast<int>(end - begin), [&](int i) {
-      auto const& p = parts_[begin + static_cast<std::size_t>(i)];
-      auto* const to = out.data() + (p.at - parts_[begin].at);
-      std::visit([&](auto const& what) { what.write(to); }, p.what);
-    });
+  /// Where the piece that begins with this part ends.
+  std::size_t end_of_piece(std::size_t begin) const noexcept {
+    constexpr std::size_t large = std::size_t{2} << 20;
+    auto end = begin + 1;
+    while (end < parts_.size() && end_of(end) - parts_[begin].at <= large) ++end;
+    return end;
   }
 
   static void check(stream const& s, plan const& p, int heads) {
