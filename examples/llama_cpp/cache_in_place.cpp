@@ -80,7 +80,8 @@ rows cache_in_place::gather(ggml_tensor const* tensor, bool transposed) const {
     auto const cell = cells_[static_cast<std::size_t>(t)];
     if (transposed) {
       for (std::int64_t i = 0; i < tensor->ne[0]; ++i) {
-        std::memcpy(out.row(t) + static_cast<std::size_t>(i) * element, &all[transposed_offset(tensor, cell, i)], element);
+        std::memcpy(out.row(t) + static_cast<std::size_t>(i) * element, &all[transposed_offset(tensor, cell, i)],
+                    element);
       }
     } else {
       std::memcpy(out.row(t), &all[static_cast<std::size_t>(cell) * out.row_bytes()], out.row_bytes());
@@ -96,7 +97,8 @@ void cache_in_place::scatter(ggml_tensor* tensor, bool transposed, rows const& f
     auto const cell = cells_[static_cast<std::size_t>(first + t)];
     if (transposed) {
       for (std::int64_t i = 0; i < tensor->ne[0]; ++i) {
-        std::memcpy(&all[transposed_offset(tensor, cell, i)], from.row(t) + static_cast<std::size_t>(i) * element, element);
+        std::memcpy(&all[transposed_offset(tensor, cell, i)], from.row(t) + static_cast<std::size_t>(i) * element,
+                    element);
       }
     } else {
       std::memcpy(&all[static_cast<std::size_t>(cell) * from.row_bytes()], from.row(t), from.row_bytes());

@@ -24,14 +24,11 @@ struct cache_kind {
   ggml_type keys, values;
   bool flash;
 };
-constexpr cache_kind kinds[] = {{"f32", GGML_TYPE_F32, GGML_TYPE_F32, false},
-                                {"f32, flash", GGML_TYPE_F32, GGML_TYPE_F32, true},
-                                {"f16", GGML_TYPE_F16, GGML_TYPE_F16, false},
-                                {"f16, flash", GGML_TYPE_F16, GGML_TYPE_F16, true},
-                                {"bf16", GGML_TYPE_BF16, GGML_TYPE_BF16, false},
-                                {"q8_0 / f16", GGML_TYPE_Q8_0, GGML_TYPE_F16, false},
-                                {"q8_0, flash", GGML_TYPE_Q8_0, GGML_TYPE_Q8_0, true},
-                                {"q4_0, flash", GGML_TYPE_Q4_0, GGML_TYPE_Q4_0, true}};
+constexpr cache_kind kinds[] = {
+    {"f32", GGML_TYPE_F32, GGML_TYPE_F32, false},          {"f32, flash", GGML_TYPE_F32, GGML_TYPE_F32, true},
+    {"f16", GGML_TYPE_F16, GGML_TYPE_F16, false},          {"f16, flash", GGML_TYPE_F16, GGML_TYPE_F16, true},
+    {"bf16", GGML_TYPE_BF16, GGML_TYPE_BF16, false},       {"q8_0 / f16", GGML_TYPE_Q8_0, GGML_TYPE_F16, false},
+    {"q8_0, flash", GGML_TYPE_Q8_0, GGML_TYPE_Q8_0, true}, {"q4_0, flash", GGML_TYPE_Q4_0, GGML_TYPE_Q4_0, true}};
 
 using order = std::vector<int>;  // which token's row comes to be where
 
@@ -96,7 +93,8 @@ class bench {
         heads_(llama_model_n_head_kv(engine_.model())) {
     auto const file = read_file(asked.text);
     auto const bytes = file.bytes();
-    tokens_ = engine_.tokens_of({reinterpret_cast<char const*>(bytes.data()), std::min<std::size_t>(bytes.size(), 8192)});
+    tokens_ =
+        engine_.tokens_of({reinterpret_cast<char const*>(bytes.data()), std::min<std::size_t>(bytes.size(), 8192)});
     detail::expects(tokens_.size() >= prompt_tokens + 2 * asked_tokens, "check", "the text is too short", "tokens",
                     tokens_.size());
     engine_.feed(std::span(tokens_).first(prompt_tokens), 1);
@@ -110,7 +108,9 @@ class bench {
     return difference(moved(full_, heads_, [&](int, int, bool) { return o; }), reference_);
   }
   double shuffled_per_head(unsigned seed) {
-    auto const o = [&](int l, int h, bool) { return shuffled(prompt_tokens, seed + 1000U * unsigned(l) + 100U * unsigned(h)); };
+    auto const o = [&](int l, int h, bool) {
+      return shuffled(prompt_tokens, seed + 1000U * unsigned(l) + 100U * unsigned(h));
+    };
     return difference(moved(full_, heads_, o), reference_);
   }
   double mismatched() {
@@ -250,7 +250,7 @@ void check_kind(check_options const& asked, cache_kind const& kind) {
   at_most("a shuffle per head", kind.name, per_head, 2 * floor);
   at_most("compaction", kind.name, removed, 3 * floor);
   at_most("route b", kind.name, high, 3 * floor);
-  at_most("route c", kind.name, low, 0.05);  // keys are rounded once more
+  at_most("route c", kind.name, low, 10 * floor);  // it rounds keys, to and fro, twice
   detail::expects(mismatched > 100 * floor, "check", "a broken cache must be seen", "difference", mismatched);
   if (kind.flash && kind.keys == GGML_TYPE_F16) b.wrong_positions();
 }

@@ -28,7 +28,8 @@ int query_window(std::vector<cli::method_choice> const& methods) {
 }
 
 bool anybody_watches_all(std::vector<cli::method_choice> const& methods) {
-  return std::ranges::any_of(methods, [](auto const& m) { return m.query_window() == cli::method_choice::all_queries; });
+  return std::ranges::any_of(methods,
+                             [](auto const& m) { return m.query_window() == cli::method_choice::all_queries; });
 }
 
 class comparison {
@@ -55,10 +56,13 @@ class comparison {
     for (auto const& [name, kept] : plans_in(asked_.plans)) {
       rewind();
       carry_out(executor(), route_named(asked_.through), kept, engine_, cache_);
-      measured(engine_.saved(), name, {});
+      measured(engine_.saved(), name, {{"given", true}});
     }
-    return {{"tokens", tokens_},       {"continuation_tokens", continuation_.size()}, {"prefill_ms", prefill_ms_},
-            {"observe_ms", observe_ms_}, {"results", results_}};
+    return {{"tokens", tokens_},
+            {"continuation_tokens", continuation_.size()},
+            {"prefill_ms", prefill_ms_},
+            {"observe_ms", observe_ms_},
+            {"results", results_}};
   }
 
  private:
@@ -115,8 +119,8 @@ class comparison {
     auto const cells = llama_state::parse(state).base.streams[0].tokens();
     auto logits = predictions(engine_, continuation_, scored_);
     auto const q = quality(logits, reference_.empty() ? logits : reference_, continuation_);
-    ordered_json row{{"method", name},     {"cells", cells},           {"state_bytes", state.size()},
-                     {"nll", q.nll}, {"accuracy", q.accuracy}, {"kl", q.kl}};
+    ordered_json row{{"method", name}, {"cells", cells},         {"state_bytes", state.size()},
+                     {"nll", q.nll},   {"accuracy", q.accuracy}, {"kl", q.kl}};
     if (asked_.decode > 0) row["decode_tokens_per_s"] = decode_speed(engine_, continuation_.back(), asked_.decode);
     row.update(more);
     results_.push_back(row);

@@ -20,6 +20,15 @@ std::vector<query_plane> queries_of(engine_tap const& tap, llama_state::stream c
   return layers;
 }
 
+/// Calls `f(keys, values)` with the rows as planes: halves where they are halves, else decoded one by one.
+template <class F>
+auto with_rows(llama_state::stream const& stream, int kv_heads, F&& f) {
+  auto const keys = llama_state::planes_of<half>(stream, &llama_state::layer::keys, kv_heads);
+  auto const values = llama_state::planes_of<half>(stream, &llama_state::layer::values, kv_heads);
+  if (!keys.empty() && !values.empty()) return f(batch(keys), batch(values));
+  return f(llama_state::keys_of(stream, kv_heads), llama_state::values_of(stream, kv_heads));
+}
+
 void check_equal(plan const& p) {
   for (int h = 1; h < p.heads(); ++h) {
     detail::expects(p.after(h) == p.after(0), "llama", "all heads of all layers must keep the same number of tokens",
@@ -45,20 +54,21 @@ void compressor::take(attention_history const& so_far) {
 void observe(executor_type const& ex, attention_history& history, llama_state::stream const& stream, int kv_heads,
              engine_tap const& tap) {
   auto const queries = queries_of(tap, stream);
-  history.observe(ex, kv_view(llama_state::keys_of(stream, kv_heads), absent{}, batch(queries)));
+  with_rows(stream, kv_heads,
+            [&](auto const& keys, auto const&) { history.observe(ex, kv_view(keys, absent{}, batch(queries))); });
 }
 
 plan compressor::decide(executor_type const& ex, llama_state::stream const& stream, engine_tap const& tap) {
   auto decided = std::visit(
       [&](auto& work) {
-        auto const keys = llama_state::keys_of(stream, kv_heads_);
-        auto const values = llama_state::values_of(stream, kv_heads_);
-        if constexpr (method_for<decltype(work.method), executor_type, decltype(kv_view(keys, values))>) {
-          return work.method.decide(ex, kv_view(keys, values), work.state).plan;
-        } else {
-          auto const queries = queries_of(tap, stream);
-          return work.method.decide(ex, kv_view(keys, values, batch(queries)), work.state).plan;
-        }
+        return with_rows(stream, kv_heads_, [&](auto const& keys, auto const& values) {
+          if constexpr (method_for<decltype(work.method), executor_type, decltype(kv_view(keys, values))>) {
+            return work.method.decide(ex, kv_view(keys, values), work.state).plan;
+          } else {
+            auto const queries = queries_of(tap, stream);
+            return work.method.decide(ex, kv_view(keys, values, batch(queries)), work.state).plan;
+          }
+        });
       },
       work_);
   check_equal(decided);

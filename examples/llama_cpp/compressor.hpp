@@ -60,8 +60,8 @@ class compressor {
   any_at_work<cli::any_method>::type work_;
 };
 
-/// Adds up the attention of the tokens fed since the last call. To be called before `tap` forgets their queries: a sum per
-/// row is kept, never a map.
+/// Adds up the attention of the tokens fed since the last call. To be called before `tap` forgets their queries: a sum
+/// per row is kept, never a map.
 void observe(executor_type const& ex, attention_history& history, llama_state::stream const& stream, int kv_heads,
              engine_tap const& tap);
 

@@ -17,8 +17,8 @@ namespace tightkv::llama {
 ///     tap.window = 64;                    // before feeding: keep the queries of the last 64 tokens
 ///     tap.queries(layer);                 // afterwards: a plane, as the library's methods want it
 ///
-/// It never keeps attention maps, only queries, `window` rows per layer; with `window` 0 llama.cpp computes as if nobody
-/// listened. The cache's tensors and the cell each token went to are seen in passing, at no cost.
+/// It never keeps attention maps, only queries, `window` rows per layer; with `window` 0 llama.cpp computes as if
+/// nobody listened. The cache's tensors and the cell each token went to are seen in passing, at no cost.
 class engine_tap {
  public:
   int window = 0;  ///< queries are kept of so many of the last tokens

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "routes.hpp"
 
-#include <cmath>
-#include <cstring>
 #include <numeric>
-#include <tuple>
 
 #include <tightkv/ops/compact.hpp>
 
-#include "gguf.h"
+#include "key_rotation.hpp"
 #include "stopwatch.hpp"
 
 namespace tightkv::llama {
@@ -37,60 +34,6 @@ plan of_layer(plan const& all, int layer, int heads) {
   plan p(before, after);
   for (int h = 0; h < heads; ++h) std::ranges::copy(all.kept(layer * heads + h), p.kept(h).begin());
   return p;
-}
-
-/// Turns keys by RoPE, as if their tokens had come `shift` positions later.
-class key_rotation {
- public:
-  key_rotation(session const& engine, int shift)
-      : neox_(llama_model_rope_type(engine.model()) == LLAMA_ROPE_TYPE_NEOX) {
-    double const base = engine.metadata("rope.freq_base", 10000);
-    double const scale = llama_model_rope_freq_scale_train(engine.model());
-    auto const channels = static_cast<int>(engine.metadata("rope.dimension_count", 0));
-    for (int i = 0; i < channels / 2; ++i) {
-      double const angle = shift * scale * std::pow(base, -2.0 * i / channels);
-      turns_.push_back({static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))});
-    }
-  }
-
-  void apply(rows& keys) const {
-    std::vector<float> numbers(static_cast<std::size_t>(keys.width()));
-    auto const* const type = ggml_get_type_traits(keys.type);
-    for (int t = 0; t < keys.tokens; ++t) {
-      auto* const row = keys.row(t);
-      bool const plain = keys.type == GGML_TYPE_F32;
-      if (plain) std::memcpy(numbers.data(), row, keys.row_bytes());
-      if (!plain) type->to_float(row, numbers.data(), keys.width());
-      for (int h = 0; h < keys.heads; ++h) turn(numbers.data() + h * keys.head_dim);
-      if (plain) std::memcpy(row, numbers.data(), keys.row_bytes());
-      if (!plain) type->from_float_ref(numbers.data(), row, keys.width());
-    }
-  }
-
- private:
-  struct turned {
-    float cosine, sine;
-  };
-
-  void turn(float* head) const {
-    auto const pairs = turns_.size();
-    for (std::size_t i = 0; i < pairs; ++i) {
-      float& x = head[neox_ ? i : 2 * i];
-      float& y = head[neox_ ? i + pairs : 2 * i + 1];
-      auto const [c, s] = turns_[i];
-      std::tie(x, y) = std::pair{x * c - y * s, x * s + y * c};
-    }
-  }
-
-  bool neox_;
-  std::vector<turned> turns_;
-};
-
-bool has_frequency_factors(session const& engine) {
-  gguf_context* const file = gguf_init_from_file(engine.options().model.c_str(), {.no_alloc = true, .ctx = nullptr});
-  bool const found = file != nullptr && gguf_find_tensor(file, "rope_freqs.weight") >= 0;
-  gguf_free(file);
-  return found;
 }
 
 void by_buffer(executor_type const& ex, llama_state::contents const& state, plan const& p, session& engine) {
@@ -180,10 +123,8 @@ std::string refusal(route r, session const& engine) {
   if (llama_model_n_swa(model) > 0) return "the model has layers with a sliding window: take route a";
   if (r == route::high_cells) return {};
   if (ggml_is_quantized(engine.options().keys)) return "keys are quantised, and cannot be turned by RoPE: take route a";
-  auto const rope = llama_model_rope_type(model);
-  if (rope != LLAMA_ROPE_TYPE_NORM && rope != LLAMA_ROPE_TYPE_NEOX) return "the model's RoPE is of another kind";
   if (!llama_memory_can_shift(engine.memory())) return "llama.cpp cannot shift this cache";
-  if (engine.has_metadata("rope.scaling.type") || has_frequency_factors(engine)) return "the model's RoPE is scaled";
+  if (!key_rotation::knows(engine)) return "the model's RoPE is scaled, or of another kind: take route a";
   return {};
 }
 

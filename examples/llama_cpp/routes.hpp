@@ -9,12 +9,12 @@
 
 namespace tightkv::llama {
 
-/// Every route leaves the sequence the same: n rows under the positions N-n .. N-1, keys turned by RoPE as they were, the
-/// next token at N. They differ in what they need and in where the rows lie, which decides how far attention looks.
+/// Every route leaves the sequence the same: n rows under the positions N-n .. N-1, keys turned by RoPE as they were,
+/// the next token at N. They differ in what they need and in where the rows lie, which decides how far attention looks.
 enum class route {
   buffer,      ///< A: save the state, write a smaller one, restore it. Any type; rows end in the first cells.
   high_cells,  ///< B: move rows in place into the last n cells, free the others. No saving; attention still spans all.
-  low_cells    ///< C: into the first n cells, keys turned back so that llama.cpp's own K-shift turns them forward again.
+  low_cells  ///< C: into the first n cells, keys turned back so that llama.cpp's own K-shift turns them forward again.
 };
 
 /// "a", "b", "c". Throws `bad_argument` for others.

@@ -19,9 +19,9 @@ options="-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DLLAMA_CURL=OFF -DLL
   -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
   -DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
 
+[[ -d $folder/venv ]] || /usr/bin/python3 -m venv "$folder/venv"
 if [[ ! -d $source ]]; then
   echo "Fetching llama.cpp (77 MB)" >&2
-  [[ -d $folder/venv ]] || /usr/bin/python3 -m venv "$folder/venv"
   quietly "$folder/venv/bin/pip" download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36 --dest "$folder"
   tar -xzf "$source.tar.gz" -C "$folder"
 fi

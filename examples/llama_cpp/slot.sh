@@ -5,8 +5,9 @@
 set -euo pipefail
 tightkv=$1 model=$2 context=$3 continuation=$4 method=${5:-key_diff}
 server=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/llama_cpp/server/bin/llama-server
-question=$(head --bytes=-48 "$continuation"; echo .) # a command substitution eats the end of a text
-question=${question%.} key=$(tail --bytes=48 "$continuation")
+key=$(grep --only-matching '[0-9]*$' "$continuation")
+question=$(head --bytes=-${#key} "$continuation"; echo .) # a command substitution eats the end of a text
+question=${question%.}
 slots=$(mktemp -d)
 url=http://127.0.0.1:18080
 
@@ -20,12 +21,12 @@ ask() { # prompt file, tokens
 }
 slot() { curl --silent "$url/slots/0?action=$1" --data "{\"filename\": \"$2\"}" | jq --compact-output .; }
 asked() {
-  answer=$(ask "$slots/question" 48)
+  answer=$(ask "$slots/question" ${#key})
   jq --compact-output '.timings | {cache_n, prompt_n, predicted_n, predicted_per_second}' <<<"$answer"
   right=0
   said=$(jq --raw-output .content <<<"$answer")
-  for ((i = 0; i < 48; ++i)); do [[ ${said:i:1} == "${key:i:1}" ]] && right=$((right + 1)); done
-  echo "says ${said@Q}, key $key: $right of 48 digits in their place"
+  for ((i = 0; i < ${#key}; ++i)); do [[ ${said:i:1} == "${key:i:1}" ]] && right=$((right + 1)); done
+  echo "says ${said@Q}, key $key: $right of ${#key} digits in their place"
 }
 
 cp "$context" "$slots/prompt"
@@ -33,7 +34,7 @@ cp "$context" "$slots/prompt"
 ask "$slots/prompt" 0 | jq --compact-output '.timings | {prompt_n, prompt_ms}'
 slot save long.bin
 asked
-"$tightkv" shrink "$slots/long.bin" "$slots/short.bin" --model "$model" --method "$method" --set keep=0.25
+"$tightkv" shrink "$slots/long.bin" "$slots/short.bin" --model "$model" --method "$method" --set keep=0.25 --set sink=4 --set recent=128
 slot erase long.bin
 slot restore short.bin
 asked
