@@ -122,7 +122,7 @@ class comparison {
     ordered_json row{{"method", name}, {"cells", cells},         {"state_bytes", state.size()},
                      {"nll", q.nll},   {"accuracy", q.accuracy}, {"kl", q.kl}};
     if (asked_.decode > 0) row["decode_tokens_per_s"] = decode_speed(engine_, continuation_.back(), asked_.decode);
-    row.update(more);
+    if (!more.is_null()) row.update(more);
     results_.push_back(row);
     return logits;
   }

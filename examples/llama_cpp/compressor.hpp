@@ -24,23 +24,19 @@ using executor_type = decltype(engine::executor_on(std::declval<engine::thread_p
 ///     ...                                            // carry it out, by any route
 ///     method.carried_out(ex, plan);
 ///
-/// All layers are the heads of one view, so a plan has `layers x kv_heads` heads. Throws `bad_argument` for plans that
-/// llama.cpp cannot use, since one table of cells serves all heads of all layers: all must keep the same number.
+/// All layers are the heads of one view, so a plan has `layers x kv_heads` heads.
 class compressor {
  public:
   compressor(cli::method_choice const& choice, int kv_heads);
 
   /// How many of the last tokens' queries the method wants to see; `cli::method_choice::all_queries` for all.
   int query_window() const { return choice_.query_window(); }
-  bool watches_all_queries() const { return query_window() == cli::method_choice::all_queries; }
 
   /// For methods that add up attention: what was added up while the tokens came, see `observe`.
   void take(attention_history const& so_far);
 
   plan decide(executor_type const& ex, llama_state::stream const& stream, engine_tap const& tap);
   void carried_out(executor_type const& ex, plan const& done);
-
-  cli::method_choice const& choice() const noexcept { return choice_; }
 
  private:
   template <class M>

@@ -82,6 +82,14 @@ llama_state::stream const& stream_of(llama_state::contents const& state) {
   return state.base.streams[0];
 }
 
+/// One table of cells serves all heads of all layers.
+void check_equal(plan const& p) {
+  for (int h = 1; h < p.heads(); ++h) {
+    detail::expects(p.after(h) == p.after(0), "llama", "all heads of all layers must keep the same number of tokens",
+                    "kept", p.after(h), "first", p.after(0));
+  }
+}
+
 template <class Decide>
 plan carry_out_decided(executor_type const& ex, route r, Decide const& decide, session& engine, cache_in_place& cache) {
   auto const why = refusal(r, engine);
@@ -90,6 +98,7 @@ plan carry_out_decided(executor_type const& ex, route r, Decide const& decide, s
     auto const saved = engine.saved();
     auto const state = llama_state::parse(saved);
     plan p = decide(stream_of(state));
+    check_equal(p);
     if (p.evicts()) {
       by_buffer(ex, state, p, engine);
       cache.restored(p.after(0));
@@ -98,6 +107,7 @@ plan carry_out_decided(executor_type const& ex, route r, Decide const& decide, s
   }
   whole_cache whole(cache);
   plan p = decide(whole.stream);
+  check_equal(p);
   if (!p.evicts()) return p;
   if (r == route::high_cells) into_high_cells(ex, whole, p, engine, cache);
   if (r == route::low_cells) into_low_cells(ex, whole, p, engine, cache);
@@ -122,7 +132,10 @@ std::string refusal(route r, session const& engine) {
   if (r == route::buffer) return {};  // the state itself says the rest
   if (llama_model_n_swa(model) > 0) return "the model has layers with a sliding window: take route a";
   if (r == route::high_cells) return {};
-  if (ggml_is_quantized(engine.options().keys)) return "keys are quantised, and cannot be turned by RoPE: take route a";
+  auto const keys = engine.options().keys;
+  if (ggml_is_quantized(keys)) return "keys are quantised, and cannot be turned by RoPE: take route a";
+  bool const shifts = keys == GGML_TYPE_F32 || keys == GGML_TYPE_F16;
+  if (!shifts) return "llama.cpp's K-shift knows f32 and f16 alone: take route a";
   if (!llama_memory_can_shift(engine.memory())) return "llama.cpp cannot shift this cache";
   if (!key_rotation::knows(engine)) return "the model's RoPE is scaled, or of another kind: take route a";
   return {};
