@@ -34,7 +34,7 @@ cp "$context" "$slots/prompt"
 ask "$slots/prompt" 0 | jq --compact-output '.timings | {prompt_n, prompt_ms}'
 slot save long.bin
 asked
-"$tightkv" shrink "$slots/long.bin" "$slots/short.bin" --model "$model" --method "$method" --set keep=0.25 --set sink=4 --set recent=128
+"$tightkv" shrink "$slots/long.bin" "$slots/short.bin" --model "$model" --method "$method" --set keep=0.25
 slot erase long.bin
 slot restore short.bin
 asked
