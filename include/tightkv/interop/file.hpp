@@ -2,6 +2,7 @@
 /// Whole files in and out: read into memory aligned for any element, written so that a failure leaves the old file.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
@@ -42,6 +43,11 @@ namespace detail {
   refuse(who, rule, {{"path", path.string()}});
 }
 
+// With what the system says: that the disk is full, for one.
+[[noreturn]] inline void refuse_unwritten(char const* rule, std::filesystem::path const& path, int error) {
+  refuse("write_file", rule, {{"path", path.string()}, {"error", std::generic_category().message(error)}});
+}
+
 struct close_file {
   void operator()(std::FILE* f) const noexcept { std::fclose(f); }
 };
@@ -57,7 +63,7 @@ class temporary_file {
       path_ += ".part" + std::to_string(i);
       handle_.reset(std::fopen(path_.string().c_str(), "wbx"));
     }
-    if (!handle_) refuse_path("write_file", "the file cannot be created", target);
+    if (!handle_) refuse_unwritten("the file cannot be created", target, errno);
   }
   temporary_file(temporary_file const&) = delete;
   temporary_file& operator=(temporary_file const&) = delete;
@@ -75,6 +81,7 @@ class temporary_file {
     std::error_code failed;
     std::filesystem::rename(path_, target, failed);
     if (!failed) path_.clear();
+    errno = failed.value();
     return !failed;
   }
 
@@ -143,9 +150,9 @@ inline void write_file(std::filesystem::path const& path, std::span<std::span<st
                           : path;
   detail::temporary_file file(target);
   for (auto const piece : pieces) {
-    if (!file.write(piece)) detail::refuse_path("write_file", "the file cannot be written whole", path);
+    if (!file.write(piece)) detail::refuse_unwritten("the file cannot be written whole", path, errno);
   }
-  if (!file.rename_to(target)) detail::refuse_path("write_file", "the file cannot be written", path);
+  if (!file.rename_to(target)) detail::refuse_unwritten("the file cannot be written", path, errno);
 }
 
 inline void write_file(std::filesystem::path const& path, std::initializer_list<std::span<std::byte const>> pieces) {
