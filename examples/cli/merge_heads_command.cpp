@@ -71,15 +71,15 @@ std::vector<std::vector<engine::token>> windows_of(std::vector<engine::token> co
 class output_tensor {
  public:
   output_tensor(std::string name, engine::weight const& w, std::string const& type) : name_(std::move(name)) {
-    shape_ = {.dimensions = 2,
-              .shape = {static_cast<std::uint64_t>(w.cols()), static_cast<std::uint64_t>(w.rows()), 1, 1}};
+    tensor_.dimensions = 2;
+    tensor_.shape = {static_cast<std::uint64_t>(w.cols()), static_cast<std::uint64_t>(w.rows()), 1, 1};
     auto const values =
         std::span(w.view().data, static_cast<std::size_t>(w.rows()) * static_cast<std::size_t>(w.cols()));
     if (type == "f32") {
       auto const bytes = std::as_bytes(values);
       bytes_.assign(bytes.begin(), bytes.end());
     } else {
-      shape_.type = gguf::tensor_type::f16;
+      tensor_.type = gguf::tensor_type::f16;
       std::vector<half> halves(values.begin(), values.end());
       for (half const h : halves) {
         detail::expects(std::isfinite(static_cast<float>(h)), "merge-heads",
@@ -90,7 +90,7 @@ class output_tensor {
     }
   }
   gguf::tensor view() const {
-    auto t = shape_;
+    auto t = tensor_;
     t.name = name_;
     t.data = bytes_;
     return t;
@@ -98,7 +98,7 @@ class output_tensor {
 
  private:
   std::string name_;
-  gguf::tensor shape_;
+  gguf::tensor tensor_{};
   std::vector<std::byte> bytes_;
 };
 

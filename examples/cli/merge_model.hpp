@@ -17,11 +17,11 @@ namespace tightkv::cli {
 
 /// How a layer fared.
 struct layer_report {
-  energy keys;       ///< what the key merger was to keep, as its statistics predict
-  energy values;     ///< the same of the value merger
-  energy output;     ///< of the layer's attention output, measured: before the refit
-  energy refitted;   ///< and after it
-  double ridge = 0;  ///< that the refit chose; infinite where W_O stayed as it was, 0 without a refit
+  energy keys;        ///< what the key merger was to keep, as its statistics predict
+  energy values;      ///< the same of the value merger
+  energy output{};    ///< of the layer's attention output, measured: before the refit
+  energy refitted{};  ///< and after it
+  double ridge = 0;   ///< that the refit chose; infinite where W_O stayed as it was, 0 without a refit
 };
 
 struct merged_model {

@@ -35,14 +35,14 @@ class byte_sink {
  public:
   template <class N>
   void number(N n) {
-    auto const at = bytes_.size();
-    bytes_.resize(at + sizeof n);
-    std::memcpy(bytes_.data() + at, &n, sizeof n);
+    char raw_bytes[sizeof n];
+    std::memcpy(raw_bytes, &n, sizeof n);
+    bytes_.append(raw_bytes, sizeof n);
   }
-  void raw(std::span<std::byte const> more) { bytes_.insert(bytes_.end(), more.begin(), more.end()); }
+  void raw(std::span<std::byte const> more) { bytes_.append(reinterpret_cast<char const*>(more.data()), more.size()); }
   void string(std::string_view text) {
     number(std::uint64_t{text.size()});
-    raw(std::as_bytes(std::span(text)));
+    bytes_ += text;
   }
   void value(gguf::value const& v) {
     number(static_cast<std::uint32_t>(v.index()));
@@ -62,10 +62,10 @@ class byte_sink {
         },
         v);
   }
-  std::vector<std::byte> const& bytes() const noexcept { return bytes_; }
+  std::span<std::byte const> bytes() const noexcept { return std::as_bytes(std::span(bytes_)); }
 
  private:
-  std::vector<std::byte> bytes_;
+  std::string bytes_;
 };
 
 /// The originals, each in the shape it is to have, and then what is new.
@@ -131,7 +131,7 @@ inline void write(std::filesystem::path const& path, file const& original, chang
   };
 
   detail::byte_sink header;
-  header.raw(std::as_bytes(std::span("GGUF", 4)));
+  header.raw(std::as_bytes(std::span("GGUF", 4)));  // without the zero
   header.number(original.version());
   header.number(std::uint64_t{tensors.size()});
   header.number(std::uint64_t{metadata.size()});
