@@ -149,12 +149,12 @@ TEST_F(merge_tiny_model, what_is_lost_is_measured) {
     EXPECT_GT(report["kl"], 0.0);
     return sum;
   };
-  double const best = error({"--keys", "kq-svd"});
+  double const run_time = error({"--keys", "kq-svd", "--refit", "none"});
   double const fused = error({"--keys", "commuting-query"});
   double const unfitted = error({"--keys", "commuting-query", "--refit", "none"});
   double const mean = error({"--keys", "mean", "--values", "mean", "--refit", "none"});
-  EXPECT_LT(best, fused);
   EXPECT_LT(fused, unfitted);
+  EXPECT_LT(run_time, mean);
   EXPECT_LT(unfitted, mean);
 }
 
