@@ -9,6 +9,7 @@
 #include <tightkv/mergers/fuse_keys.hpp>
 #include <tightkv/mergers/fuse_values.hpp>
 #include <tightkv/mergers/kq_svd.hpp>
+#include <tightkv/mergers/lost_energy.hpp>
 #include <tightkv/mergers/mean_heads.hpp>
 #include <tightkv/mergers/output_refit.hpp>
 #include <tightkv/mergers/run_time_keys.hpp>

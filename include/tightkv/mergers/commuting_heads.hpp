@@ -8,22 +8,14 @@
 #include <utility>
 #include <vector>
 
+#include <tightkv/mergers/commutes_with.hpp>
+#include <tightkv/mergers/eigen_pairs.hpp>
 #include <tightkv/mergers/head_projection.hpp>
 #include <tightkv/mergers/kq_svd.hpp>
 #include <tightkv/mergers/svd_heads.hpp>
 
 namespace tightkv {
 namespace detail {
-
-/// One frequency of a group of heads: the pair of channels of each head, as complex numbers z in C^t.
-struct rotary_pair {
-  int real;  // the channel within a head
-  int imaginary;
-  int head_dim;
-
-  int re(int head) const noexcept { return head * head_dim + real; }
-  int im(int head) const noexcept { return head * head_dim + imaginary; }
-};
 
 /// The sum of z z^H, head i's z times weights[i], as a real matrix: (a, -b; b, a) for each entry a + ib.
 inline dense hermitian(gram const& rows, rotary_pair const& pair, std::vector<double> const& weights) {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include <tightkv/core/executor.hpp>
-#include <tightkv/mergers/linear_algebra.hpp>
+#include <tightkv/mergers/dense.hpp>
 #include <tightkv/ops/gram_update.hpp>
 
 namespace tightkv {

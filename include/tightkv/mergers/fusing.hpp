@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <tightkv/mergers/dense.hpp>
 #include <tightkv/mergers/head_groups.hpp>
 #include <tightkv/mergers/head_projection.hpp>
 

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include <tightkv/mergers/eigen_pairs.hpp>
 #include <tightkv/mergers/head_projection.hpp>
+#include <tightkv/mergers/lost_energy.hpp>
 #include <tightkv/mergers/svd_heads.hpp>
 
 namespace tightkv {
@@ -43,11 +45,12 @@ inline dense times_uses(observed_group const& group, dense const& m) {
 ///
 /// With X^T X = E L E^T, S = L^(1/2) E^T and U_R the leading eigenvectors of S blockdiag(U_i^T U_i) S^T:
 /// down = E L^(-1/2) U_R and up = E L^(1/2) U_R, up to a scale that gives each column of `down` length 1. Directions in
-/// which rows have less than 1e-12 of the largest energy count as missing. `down` is not orthonormal, so the length of
-/// a cached row means nothing: do not evict by it. KQ-SVD, arXiv:2512.05916.
+/// which rows have less than 1e-12 of the largest energy count as missing: they come last, as they are. Every direction
+/// counts as used by 1e-12 of the mean at least, so that of what is not used at all the larger is kept. `down` is not
+/// orthonormal, so the length of a cached row means nothing: do not evict by it. KQ-SVD, arXiv:2512.05916.
 ///
-/// Keys with RoPE: as `svd_heads`, at run time. Throws `bad_argument` as `svd_heads` does, and where nothing is used.
-/// Cost: two eigenproblems of t head_dim.
+/// Keys with RoPE: as `svd_heads`, at run time. Throws `bad_argument` as `svd_heads` does. Cost: two eigenproblems of
+/// t head_dim.
 struct kq_svd {
   int rank = 0;  // 0: head_dim
   tightkv::origin origin = tightkv::origin::zero;
@@ -79,8 +82,8 @@ struct kq_svd {
       bool const missing = c >= leading;
       double const length = missing ? 1 : leading_down.col(c).norm();
       for (Eigen::Index r = 0; r < size; ++r) {
-        down(r, c) = missing ? rows.vectors(r, c - leading + present) : leading_down(r, c) / length;
-        up(r, c) = missing ? rows.vectors(r, c - leading + present) : leading_up(r, c) * length;
+        down(r, c) = missing ? rows.vectors(r, c) : leading_down(r, c) / length;
+        up(r, c) = missing ? rows.vectors(r, c) : leading_up(r, c) * length;
       }
     }
     detail::fix_signs(down, up);
@@ -89,7 +92,7 @@ struct kq_svd {
                            detail::to_matrix(up),
                            detail::offset_about(origin, group.rows, down, up),
                            {}};
-    result.predicted = {.total = detail::total_use(group), .lost = pairs.tail(leading)};
+    result.predicted = use_energy(result, group);
     return result;
   }
 };

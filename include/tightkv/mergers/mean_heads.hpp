@@ -2,6 +2,7 @@
 /// Mean pooling of heads: the baseline.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 
 #include <tightkv/mergers/head_projection.hpp>
@@ -23,8 +24,21 @@ struct mean_heads {
         up(i * dim + d, d) = 1;
       }
     }
-    head_projection result{group.heads, std::move(down), std::move(up), {}, {}};
-    result.predicted = row_energy(result, group);
+    return {group.heads, std::move(down), std::move(up), {}, predicted(group)};
+  }
+
+ private:
+  // The sum of ||x_i - mean||^2 over heads is that of ||x_i||^2 less that of x_i x_j over all pairs, by the heads.
+  static energy predicted(group_statistics const& group) {
+    auto const x = group.rows.products();
+    int const dim = group.head_dim();
+    energy result;
+    double pairs = 0;
+    for (int a = 0; a < x.rows; ++a) {
+      result.total += x(a, a);
+      for (int b = a % dim; b < x.cols; b += dim) pairs += x(a, b);
+    }
+    result.lost = std::max(0.0, result.total - pairs / group.heads);
     return result;
   }
 };

@@ -6,9 +6,10 @@
 #include <limits>
 #include <span>
 
+#include <Eigen/Cholesky>
+#include <tightkv/mergers/dense.hpp>
 #include <tightkv/mergers/gram.hpp>
 #include <tightkv/mergers/head_projection.hpp>
-#include <tightkv/mergers/linear_algebra.hpp>
 
 namespace tightkv {
 

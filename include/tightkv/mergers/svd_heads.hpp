@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <vector>
 
+#include <tightkv/mergers/eigen_pairs.hpp>
 #include <tightkv/mergers/head_projection.hpp>
 
 namespace tightkv {

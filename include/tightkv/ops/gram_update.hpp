@@ -98,9 +98,10 @@ inline void mirror(matrix_view<double> m) {
 }  // namespace detail
 
 template <class F>
-struct kernel<gram_update_fn, basic_cpu<F>> {
+struct kernel<gram_update_fn, basic_plain_cpu<F>> {
   template <class P>
-  static rows_counted run(basic_cpu<F> const& ex, P const& rows, head_range const& group, gram_view<> const& out) {
+  static rows_counted run(basic_plain_cpu<F> const& ex, P const& rows, head_range const& group,
+                          gram_view<> const& out) {
     rows_counted count;
     int const size = out.products.rows;
     std::pmr::vector<double> x(static_cast<std::size_t>(size), ex.resource());
@@ -121,5 +122,8 @@ struct kernel<gram_update_fn, basic_cpu<F>> {
     return count;
   }
 };
+
+template <class F>
+struct kernel<gram_update_fn, basic_cpu<F>> : kernel<gram_update_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

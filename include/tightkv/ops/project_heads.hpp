@@ -57,9 +57,10 @@ struct project_heads_fn {
 inline constexpr project_heads_fn project_heads{};
 
 template <class F>
-struct kernel<project_heads_fn, basic_cpu<F>> {
+struct kernel<project_heads_fn, basic_plain_cpu<F>> {
   template <class From, class To>
-  static void run(basic_cpu<F> const& ex, From const& from, matrix_view<float const> const& matrices, To const& to) {
+  static void run(basic_plain_cpu<F> const& ex, From const& from, matrix_view<float const> const& matrices,
+                  To const& to) {
     using element = typename To::value_type;
     int const together = from.heads() / to.heads();
     int const inputs = together * from.head_dim();
@@ -80,5 +81,8 @@ struct kernel<project_heads_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<project_heads_fn, basic_cpu<F>> : kernel<project_heads_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv
