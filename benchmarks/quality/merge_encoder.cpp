@@ -18,6 +18,40 @@ namespace {
 using namespace tightkv;
 
 class merged_encoder {
+  static std::string name(int layer, char const* field) {
+    return "layers." + std::to_string(layer) + '.' + std::string(field);
+  }
+  std::span<float const> numbers(int layer, char const* field) {
+    std::vector<float> scratch;
+    auto const values = in_.at(name(layer, field)).as<float>(scratch);
+    return kept_.emplace_back(values.begin(), values.end());
+  }
+  auto rows(int layer, char const* field) {
+    auto const& shape = in_.at(name(layer, field)).shape;
+    detail::expects(shape.size() == 3, "quality_merge_encoder", "activations must be [heads, tokens, head_dim]",
+                    "dimensions", shape.size());
+    return hnd(numbers(layer, field).data(), {.heads = static_cast<int>(shape[0]),
+                                              .tokens = static_cast<int>(shape[1]),
+                                              .head_dim = static_cast<int>(shape[2])});
+  }
+  matrix_view<float const> weight(int layer, char const* field) {
+    auto const& shape = in_.at(name(layer, field)).shape;
+    detail::expects(shape.size() == 2, "quality_merge_encoder", "weights must be [outputs, inputs]", "dimensions",
+                    shape.size());
+    auto const columns = static_cast<int>(shape[1]);
+    return {numbers(layer, field).data(), static_cast<int>(shape[0]), columns, columns};
+  }
+  void put(int layer, char const* field, std::vector<float> values, std::vector<std::size_t> shape = {}) {
+    if (shape.empty()) shape = {values.size()};
+    auto const& kept = kept_.emplace_back(std::move(values));
+    out_.push_back(safetensors::tensor_of<float>(name(layer, field), shape, kept));
+  }
+  void put(int layer, char const* field, matrix<float> const& w) {
+    auto const* first = w.view().data;
+    put(layer, field, {first, first + std::ptrdiff_t{w.rows()} * w.cols()},
+        {static_cast<std::size_t>(w.rows()), static_cast<std::size_t>(w.cols())});
+  }
+
  public:
   merged_encoder(safetensors::contents const& in, int kv_heads) : in_(in), kv_heads_(kv_heads) {}
 
@@ -74,40 +108,6 @@ class merged_encoder {
   void write(std::string const& path) const { safetensors::write(path, {.tensors = out_, .metadata = {}}); }
 
  private:
-  static std::string name(int layer, char const* field) {
-    return "layers." + std::to_string(layer) + '.' + std::string(field);
-  }
-  std::span<float const> numbers(int layer, char const* field) {
-    std::vector<float> scratch;
-    auto const values = in_.at(name(layer, field)).as<float>(scratch);
-    return kept_.emplace_back(values.begin(), values.end());
-  }
-  auto rows(int layer, char const* field) {
-    auto const& shape = in_.at(name(layer, field)).shape;
-    detail::expects(shape.size() == 3, "quality_merge_encoder", "activations must be [heads, tokens, head_dim]",
-                    "dimensions", shape.size());
-    return hnd(numbers(layer, field).data(), {.heads = static_cast<int>(shape[0]),
-                                              .tokens = static_cast<int>(shape[1]),
-                                              .head_dim = static_cast<int>(shape[2])});
-  }
-  matrix_view<float const> weight(int layer, char const* field) {
-    auto const& shape = in_.at(name(layer, field)).shape;
-    detail::expects(shape.size() == 2, "quality_merge_encoder", "weights must be [outputs, inputs]", "dimensions",
-                    shape.size());
-    auto const columns = static_cast<int>(shape[1]);
-    return {numbers(layer, field).data(), static_cast<int>(shape[0]), columns, columns};
-  }
-  void put(int layer, char const* field, std::vector<float> values, std::vector<std::size_t> shape = {}) {
-    if (shape.empty()) shape = {values.size()};
-    auto const& kept = kept_.emplace_back(std::move(values));
-    out_.push_back(safetensors::tensor_of<float>(name(layer, field), shape, kept));
-  }
-  void put(int layer, char const* field, matrix<float> const& w) {
-    auto const* first = w.view().data;
-    put(layer, field, {first, first + std::ptrdiff_t{w.rows()} * w.cols()},
-        {static_cast<std::size_t>(w.rows()), static_cast<std::size_t>(w.cols())});
-  }
-
   safetensors::contents const& in_;
   int kv_heads_;
   std::list<std::vector<float>> kept_;

@@ -9,7 +9,7 @@ std::vector<engine::token> language_model::read_calibration(std::string const& p
   auto const file = read_file(path);
   auto const text = file.bytes();
   auto tokens = words.encode({reinterpret_cast<char const*>(text.data()), text.size()});
-  detail::expects(!tokens.empty(), "run", "a text has no tokens", "path", path);
+  detail::expects(!tokens.empty(), "text", "has no tokens", "path", path);
   return tokens;
 }
 

@@ -13,7 +13,7 @@ struct merge_options {
   int kv_heads = 0;
   std::string keys = "commuting-query";
   std::string values = "output";
-  std::string refit = "output";
+  std::string refit = "residual";
   std::string type = "f16";
   int windows = 6;  ///< of the calibration text
   int window_tokens = 1024;
