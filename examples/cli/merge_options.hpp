@@ -15,7 +15,7 @@ struct merge_options {
   std::string values = "output";
   std::string refit = "residual";
   std::string type = "f16";
-  int windows = 6;  ///< of the calibration text
+  int windows = 12;  ///< of the calibration text
   int window_tokens = 1024;
   int threads = 1;
   bool json = false;
