@@ -2,6 +2,7 @@
 /// Whole files in and out: read into memory aligned for any element, written so that a failure leaves the old file.
 #pragma once
 
+#include <cerrno>
 #include <concepts>
 #include <cstddef>
 #include <cstdio>
@@ -44,6 +45,11 @@ namespace detail {
   refuse(who, rule, {{"path", path.string()}});
 }
 
+// With what the system says: that the disk is full, for one.
+[[noreturn]] inline void refuse_unwritten(char const* rule, std::filesystem::path const& path, int error) {
+  refuse("write_file", rule, {{"path", path.string()}, {"error", std::generic_category().message(error)}});
+}
+
 struct close_file {
   void operator()(std::FILE* f) const noexcept { std::fclose(f); }
 };
@@ -61,7 +67,7 @@ class temporary_file {
       path_ += ".part" + std::to_string(i);
       handle_.reset(std::fopen(path_.string().c_str(), "wbx"));
     }
-    if (!handle_) refuse_path("write_file", "the file cannot be created", target);
+    if (!handle_) refuse_unwritten("the file cannot be created", target, errno);
   }
   temporary_file(temporary_file const&) = delete;
   temporary_file& operator=(temporary_file const&) = delete;
@@ -79,6 +85,7 @@ class temporary_file {
     std::error_code failed;
     std::filesystem::rename(path_, target, failed);
     if (!failed) path_.clear();
+    errno = failed.value();
     return !failed;
   }
 
@@ -149,10 +156,10 @@ void write_file(std::filesystem::path const& path, Produce&& produce) {
                           : path;
   detail::temporary_file file(target);
   detail::put_bytes const put = [&](std::span<std::byte const> piece) {
-    if (!file.write(piece)) detail::refuse_path("write_file", "the file cannot be written whole", path);
+    if (!file.write(piece)) detail::refuse_unwritten("the file cannot be written whole", path, errno);
   };
   produce(put);
-  if (!file.rename_to(target)) detail::refuse_path("write_file", "the file cannot be written", path);
+  if (!file.rename_to(target)) detail::refuse_unwritten("the file cannot be written", path, errno);
 }
 
 /// The same for pieces that are there already.
