@@ -19,10 +19,11 @@ using any_rows = kv_view<llama_state::decoded_rows, llama_state::decoded_rows>;
 /// What llama.cpp has unless told otherwise, and so worth its own code.
 using half_rows = batch<plane<half const>>;
 
-/// Methods that see norms, angles or nothing at all decide the same in any basis.
+/// Methods that look at the lengths and angles of keys, or at nothing: values do not matter to them, nor does the
+/// basis.
 template <class M>
-constexpr bool in_any_basis = std::same_as<M, l2_norm> || std::same_as<M, key_diff> || std::same_as<M, streaming_llm> ||
-                              std::same_as<M, random_eviction>;
+constexpr bool sees_keys_from_outside = std::same_as<M, l2_norm> || std::same_as<M, key_diff> ||
+                                        std::same_as<M, streaming_llm> || std::same_as<M, random_eviction>;
 
 /// First and last tokens that the method never judges.
 template <class M>
@@ -57,15 +58,17 @@ void check_room(M const& method, plan const& p) {
 kept_tokens keep_of(executor_type const& ex, method_choice const& choice, llama_state::stream const& stream,
                     row_reading const& reading) {
   auto const plan_of = [&]<class M>(M const& method) {
-    auto const keys = llama_state::planes_of<half>(stream, &llama_state::layer::keys, reading.kv_heads);
-    auto const values = llama_state::planes_of<half>(stream, &llama_state::layer::values, reading.kv_heads);
-    if (!keys.empty() && !values.empty()) {
-      return decide(ex, method, kv_view{half_rows(keys), half_rows(values)}).plan;
+    auto const decided = [&](auto const& view) { return decide(ex, method, view).plan; };
+    int const heads = reading.kv_heads;
+    auto const keys = llama_state::planes_of<half>(stream, &llama_state::layer::keys, heads);
+    if constexpr (sees_keys_from_outside<M>) {
+      if (!keys.empty()) return decided(kv_view{half_rows(keys)});
+      return decided(kv_view{keys_of(stream, heads, llama_state::rotation::none)});
+    } else {
+      auto const values = llama_state::planes_of<half>(stream, &llama_state::layer::values, heads);
+      if (!keys.empty() && !values.empty()) return decided(kv_view{half_rows(keys), half_rows(values)});
+      return decided(any_rows{keys_of(stream, heads, reading.rotation), values_of(stream, heads, reading.rotation)});
     }
-    auto const basis = in_any_basis<M> ? llama_state::rotation::none : reading.rotation;
-    return decide(ex, method,
-                  any_rows{keys_of(stream, reading.kv_heads, basis), values_of(stream, reading.kv_heads, basis)})
-        .plan;
   };
   return std::visit(
       [&]<class M>(M const& method) -> kept_tokens {

@@ -215,6 +215,7 @@ TEST(llama_state_reader, numbers_out_of_range_are_refused) {
   EXPECT_THAT(refusal_of(with(good, first_cell, 3)), HasSubstr("each position may be there once"));
   EXPECT_THAT(refusal_of(with(good, first_cell + 4, 2U)), HasSubstr("of one sequence"));
   EXPECT_THAT(refusal_of(with(good, first_cell + 12 * 3 + 4, 0U)), HasSubstr("of one sequence"));
+  EXPECT_THAT(refusal_of(with(good, first_cell + 12 * 3 + 8, 1)), HasSubstr("of one sequence"));
 }
 
 TEST(llama_state_reader, transposed_values_must_be_plain_numbers) {

@@ -71,7 +71,7 @@ inline constexpr float unjudged = std::numeric_limits<float>::quiet_NaN();
 
 /// Scores in an executor's memory, all unjudged: what policies work in, and decisions carry.
 template <class F>
-matrix<float> make_scores(basic_cpu<F> const& ex, int heads, int tokens) {
+matrix<float> make_scores(basic_plain_cpu<F> const& ex, int heads, int tokens) {
   return {heads, tokens, unjudged, ex.resource()};
 }
 

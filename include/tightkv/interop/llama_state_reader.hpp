@@ -119,11 +119,12 @@ inline void read_cells(cursor& in, stream& s, std::uint32_t count) {
   expects(count <= static_cast<std::uint32_t>(INT_MAX), "llama_state", "there cannot be so many cells", "cells", count);
   refuse_longer_cells(in, count);
   s.cells = in.take(count, cell_bytes);
-  for (std::uint32_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
+    auto const* const cell = s.cells.data() + i * cell_bytes;
     std::uint32_t sequences;
-    std::memcpy(&sequences, s.cells.data() + i * cell_bytes + 4, sizeof sequences);
-    if (sequences != 1) {
-      refuse("llama_state", "each cell must be of one sequence", {{"cell", i}, {"sequences", sequences}});
+    std::memcpy(&sequences, cell + 4, sizeof sequences);
+    if (sequences != 1 || std::memcmp(cell + 8, s.cells.data() + 8, sizeof(std::int32_t)) != 0) {
+      refuse("llama_state", "all cells must be of one sequence", {{"cell", i}, {"sequences", sequences}});
     }
   }
   s.order.resize(count);

@@ -69,9 +69,9 @@ struct compact_fn {
 inline constexpr compact_fn compact{};
 
 template <class F>
-struct kernel<compact_fn, basic_cpu<F>> {
+struct kernel<compact_fn, basic_plain_cpu<F>> {
   template <class P>
-  static void run(basic_cpu<F> const& ex, plan const& p, P const& rows) {
+  static void run(basic_plain_cpu<F> const& ex, plan const& p, P const& rows) {
     ex.for_each_index(p.heads(), [&](int h) {
       auto const head = rows.head(h);
       int to = 0;
@@ -84,3 +84,5 @@ struct kernel<compact_fn, basic_cpu<F>> {
 };
 
 }  // namespace tightkv
+
+#include <tightkv/cpu/compact.hpp>  // the fast kernel

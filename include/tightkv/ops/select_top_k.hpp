@@ -65,8 +65,8 @@ inline std::ptrdiff_t keep_best_of(float const* scores, token_range range, int c
 }  // namespace detail
 
 template <class F>
-struct kernel<select_top_k_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float const> scores, std::span<token_range const> ranges,
+struct kernel<select_top_k_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float const> scores, std::span<token_range const> ranges,
                   plan& p) {
     std::pmr::vector<std::ptrdiff_t> nans(ranges.size(), ex.resource());
     ex.for_each_index(p.heads(), [&](int h) {
@@ -84,3 +84,5 @@ struct kernel<select_top_k_fn, basic_cpu<F>> {
 };
 
 }  // namespace tightkv
+
+#include <tightkv/cpu/select_top_k.hpp>  // the fast kernel
