@@ -19,7 +19,7 @@ def row(method, contexts):
     """One line. Times and language are of the text, digits of the numbers that were stated."""
     of_text = contexts["text"]
     full, this = of_text["full"], of_text[method]
-    digits = [c[method]["accuracy"] * 100 for name, c in contexts.items() if name != "text"]
+    digits = [c[method]["accuracy"] * 100 for name, c in contexts.items() if name != "text" and method in c]
     is_full = method == "full"
 
     def change(key, shown):
@@ -33,7 +33,7 @@ def row(method, contexts):
         change("decode_tokens_per_s", lambda t: f"{t:.1f}") if "decode_tokens_per_s" in this else "",
         f"{this['nll']:.3f}",
         f"{this['kl']:.4f}",
-        f"{statistics.mean(digits):.0f}",
+        f"{statistics.mean(digits):.0f}" if digits else "",
     )
 
 
