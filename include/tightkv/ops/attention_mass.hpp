@@ -56,7 +56,6 @@ struct kernel<attention_mass_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<attention_mass_fn, basic_cpu<F>> : kernel<attention_mass_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/attention_mass.hpp>  // the fast kernel

@@ -34,12 +34,16 @@ inline constexpr mean_cosine_fn mean_cosine{};
 
 namespace detail {
 
+/// 1 / sqrt(squares); 0 for 0, NaN for what is not finite.
+inline float inverse_root(float squares) noexcept {
+  if (!is_finite(squares)) return unjudged;
+  return squares > 0.0F ? 1.0F / std::sqrt(squares) : 0.0F;
+}
+
 /// 1 / ||row||; 0 for a zero row, NaN for one that takes no part.
 template <class Row>
 float inverse_norm(Row const& r) {
-  float const squares = sum_of_squares(r);
-  if (!is_finite(squares)) return unjudged;
-  return squares > 0.0F ? 1.0F / std::sqrt(squares) : 0.0F;
+  return inverse_root(sum_of_squares(r));
 }
 
 }  // namespace detail
@@ -70,7 +74,6 @@ struct kernel<mean_cosine_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<mean_cosine_fn, basic_cpu<F>> : kernel<mean_cosine_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/mean_cosine.hpp>  // the fast kernel

@@ -54,7 +54,6 @@ struct kernel<window_attention_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<window_attention_fn, basic_cpu<F>> : kernel<window_attention_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/window_attention.hpp>  // the fast kernel

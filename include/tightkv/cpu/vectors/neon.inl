@@ -4,6 +4,8 @@
 
 struct vectors {
   static constexpr int ranges_at_once = 2;
+  static constexpr int tile_queries = 6;
+  static constexpr int tile_vectors = 1;  // of keys
 };
 
 typedef float native_floats __attribute__((vector_size(16)));

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Cosines to the mean direction: blocks of rows are summed wherever there is a thread, and put together in order.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <memory_resource>
+#include <vector>
+
+#include <tightkv/cpu/row_norms.hpp>
+#include <tightkv/cpu/row_table.hpp>
+#include <tightkv/cpu/vectors.hpp>
+#include <tightkv/ops/mean_cosine.hpp>
+
+#define TIGHTKV_KERNELS <tightkv/cpu/kernels/mean_cosine.inl>
+#include <tightkv/cpu/targets/each.inl>
+
+namespace tightkv {
+
+template <class F>
+struct kernel<mean_cosine_fn, basic_cpu<F>> {
+  template <class P>
+  static void run(basic_cpu<F> const& ex, P const& rows, float factor, matrix_view<float> out) {
+    if (ex.instructions() == instruction_set::none) {
+      return kernel<mean_cosine_fn, basic_plain_cpu<F>>::run(ex, rows, factor, out);
+    }
+    auto const dim = static_cast<std::size_t>(rows.head_dim());
+    detail::head_pieces const blocks(rows, mean_cosine_fn::block, ex.resource());
+    std::pmr::vector<float> of_block(static_cast<std::size_t>(blocks.count()) * dim, ex.resource());
+    ex.for_each_index(blocks.count(), [&](int i) {
+      auto const block = blocks[i];
+      float* const scale = out.row(block.head) + block.begin;
+      detail::row_table<P> table(ex.resource());
+      auto const* const at = table.of(rows.head(block.head), rows.head_dim(), block.begin, block.end);
+      int const count = block.end - block.begin;
+      detail::with_vectors(ex.instructions(), [&](auto set) {
+        sums_of_squares_of(set, at, count, rows.head_dim(), scale);
+        for (int t = 0; t < count; ++t) scale[t] = detail::inverse_root(scale[t]);
+        sum_of_scaled(set, at, scale, count, rows.head_dim(), of_block.data() + static_cast<std::size_t>(i) * dim);
+      });
+    });
+
+    std::pmr::vector<float> direction(static_cast<std::size_t>(rows.heads()) * dim, ex.resource());
+    for (int i = 0; i < blocks.count(); ++i) {
+      float* const sum = direction.data() + static_cast<std::size_t>(blocks[i].head) * dim;
+      for (std::size_t d = 0; d < dim; ++d) sum[d] += of_block[static_cast<std::size_t>(i) * dim + d];
+    }
+
+    constexpr int piece_rows = 1024;
+    detail::head_pieces const pieces(rows, piece_rows, ex.resource());
+    ex.for_each_index(pieces.count(), [&](int i) {
+      auto const piece = pieces[i];
+      int const count = piece.end - piece.begin;
+      float const* const towards = direction.data() + static_cast<std::size_t>(piece.head) * dim;
+      float const scale = detail::inverse_norm(row<float const>{towards, rows.head_dim()}) * factor;
+      float* const score = out.row(piece.head) + piece.begin;
+      detail::row_table<P> table(ex.resource());
+      auto const* const at = table.of(rows.head(piece.head), rows.head_dim(), piece.begin, piece.end);
+      float products[piece_rows];
+      detail::with_vectors(ex.instructions(),
+                           [&](auto set) { products_with(set, at, count, rows.head_dim(), towards, products); });
+      for (int t = 0; t < count; ++t) score[t] *= products[t] * scale;
+    });
+  }
+};
+
+}  // namespace tightkv

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The attention of the last queries, in tiles.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include <tightkv/cpu/attention.hpp>
+#include <tightkv/ops/window_attention.hpp>
+
+namespace tightkv {
+
+template <class F>
+struct kernel<window_attention_fn, basic_cpu<F>> {
+  template <class V>
+  static void run(basic_cpu<F> const& ex, V const& view, int window, matrix_view<float> out) {
+    if (ex.instructions() == instruction_set::none) {
+      return kernel<window_attention_fn, basic_plain_cpu<F>>::run(ex, view, window, out);
+    }
+    ex.for_each_index(view.heads(), [&](int h) {
+      int const tokens = view.tokens(h);
+      if (tokens == 0) return;
+      detail::packed_keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
+      for (int tile = 0; tile < keys.count(); ++tile) keys.pack(view.keys, h, tile, ex.resource());
+      for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
+        detail::attention_sums sum(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+        int const last = view.queries.tokens(q);
+        for (int begin = std::max(0, last - window); begin < last; begin += sum.rows_at_once())
+          sum.add(view, q, begin, std::min(begin + sum.rows_at_once(), last));
+        for (int j = 0; j < tokens; ++j) {
+          double const mean = sum.total()[static_cast<std::size_t>(j)] / window;
+          out(q, j) = keys.finite()[j] != 0 ? static_cast<float>(mean) : unjudged;
+        }
+      }
+    });
+  }
+};
+
+}  // namespace tightkv

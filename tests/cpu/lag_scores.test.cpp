@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Fast LagKV scores are the plain ones, bit for bit.
+#include <support/unoptimised.hpp>
+
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <support/instruction_sets.hpp>
+#include <support/layouts.hpp>
+#include <tightkv/ops/lag_scores.hpp>
+
+namespace {
+
+using namespace tests;
+
+constexpr int head_count = 2;
+
+template <class T>
+struct fast_lag_scores : ::testing::Test {
+  static rows random(int tokens, int head_dim, unsigned seed) {
+    return random_rows<T>({std::vector<int>(head_count, tokens), head_dim}, seed);
+  }
+  static void expect_as_plain(rows const& k, rows const& v, int lag, float value_weight = 1.0F) {
+    SCOPED_TRACE(testing::Message() << k.longest() << " x " << k.head_dim << ", lag " << lag);
+    cache<hnd_layout> keys(k);
+    cache<hnd_layout> values(v);
+    std::vector<int> const first{3, 0};
+    expect_scores_as_plain(head_count, k.longest(), [&](auto const& ex, auto out) {
+      tightkv::lag_scores(ex, tightkv::kv_view(keys.plane<T>(), values.plane<T>()), {{first, lag}, value_weight}, out);
+    });
+  }
+};
+TYPED_TEST_SUITE(fast_lag_scores, elements, element_names);
+
+TYPED_TEST(fast_lag_scores, are_the_plain_ones) {
+  for (int const head_dim : any_head_dims) {
+    for (int const lag : {2, 7, 16, 37}) {
+      this->expect_as_plain(this->random(121, head_dim, 1), this->random(121, head_dim, 2), lag, 0.75F);
+    }
+  }
+}
+
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_of_a_head_too_short_to_judge) {
+  this->expect_as_plain(this->random(13, 64, 1), this->random(13, 64, 2), 7);
+}
+
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_of_pieces_of_a_long_head) {
+  this->expect_as_plain(this->random(2600, 32, 3), this->random(2600, 40, 4), 100);
+}
+
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_without_values) {
+  cache<hnd_layout> keys(this->random(90, 64, 5));
+  std::vector<int> const first(head_count, 1);
+  expect_scores_as_plain(head_count, 90, [&](auto const& ex, auto out) {
+    tightkv::lag_scores(ex, tightkv::kv_view(keys.plane<TypeParam>()), {{first, 16}, 0.0F}, out);
+  });
+}
+
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_where_rows_are_not_finite) {
+  for (int const head_dim : {33, 128}) {
+    auto keys = this->random(100, head_dim, 6);
+    auto values = this->random(100, head_dim, 7);
+    keys.set(0, 20, head_dim - 1, element<TypeParam>(std::numeric_limits<double>::quiet_NaN()));
+    keys.set(1, 70, 0, element<TypeParam>(-std::numeric_limits<double>::infinity()));
+    values.set(1, 41, 5, element<TypeParam>(std::numeric_limits<double>::infinity()));
+    this->expect_as_plain(keys, values, 16);
+  }
+}
+
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_where_channels_have_no_range) {
+  for (int const head_dim : {33, 128}) {
+    for (int const varied : {0, 1, 2, head_dim / 2}) {  // channels
+      auto keys = this->random(100, head_dim, 8);
+      for (int h = 0; h < head_count; ++h) {
+        for (int t = 0; t < 100; ++t) {
+          for (int c = varied; c < head_dim; ++c) keys.set(h, t, c, element<TypeParam>(c % 5 - 2));
+        }
+      }
+      this->expect_as_plain(keys, this->random(100, head_dim, 9), 16);
+    }
+  }
+}
+
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_where_a_range_overflows) {
+  auto keys = this->random(64, 64, 10);
+  for (int t = 0; t < 64; ++t) {
+    keys.set(0, t, 7, element<TypeParam>(t % 2 == 0 ? 3e38 : -3e38));  // not even finite as a half
+    keys.set(1, t, 9, element<TypeParam>(t % 2 == 0 ? 1e-41 : 0));     // the reciprocal of the range overflows
+  }
+  this->expect_as_plain(keys, this->random(64, 64, 11), 16);
+}
+
+}  // namespace
