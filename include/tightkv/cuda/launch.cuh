@@ -20,14 +20,13 @@ template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), launch_shape const& shape, cudaStream_t stream, char const* what,
             Args const&... args) {
 #if defined(TIGHTKV_CUDA_ON_CPU)
-  static_cast<void>(stream);
-  cuda_on_cpu::launch(what, kernel, {shape.grid, shape.block, shape.shared_bytes}, args...);
+  check(cuda_on_cpu::launch(kernel, {shape.grid, shape.block, shape.shared_bytes}, stream, what, args...), what);
 #else
   constexpr std::size_t without_asking = std::size_t{48} << 10;
   if (shape.shared_bytes > without_asking) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shape.shared_bytes)),
-          what);
+    check(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)),
+        what);
   }
   kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(static_cast<Parameters>(args)...);
   check(cudaGetLastError(), what);
@@ -43,6 +42,12 @@ template <class T>
 shared<T> dynamic_shared(std::size_t offset = 0) {
   return cuda_on_cpu::dynamic_shared<T>(offset);
 }
+
+/// The same place as a pointer to U.
+template <class U, class T>
+shared<U> shared_as(cuda_on_cpu::shared_pointer<T> p) {
+  return p.template as<U>();
+}
 #else
 /// A pointer into the block's shared memory.
 template <class T>
@@ -53,6 +58,12 @@ template <class T>
 __device__ shared<T> dynamic_shared(std::size_t offset = 0) {
   extern __shared__ __align__(16) unsigned char tightkv_shared_memory[];
   return reinterpret_cast<T*>(tightkv_shared_memory + offset);
+}
+
+/// The same place as a pointer to U.
+template <class U, class T>
+__device__ shared<U> shared_as(T* p) {
+  return reinterpret_cast<U*>(p);
 }
 #endif
 

@@ -19,7 +19,7 @@ template <class T>
   return *p;
 }
 template <class T>
-[[gnu::always_inline]] inline void store(T* p, T const& value) {
+[[gnu::always_inline]] inline void store(T* p, T value) {
   cuda_on_cpu::on_store(p, sizeof(T));
   *p = value;
 }
@@ -30,27 +30,60 @@ __device__ __forceinline__ T load(T const* p) {
   return *p;
 }
 template <class T>
-__device__ __forceinline__ void store(T* p, T const& value) {
+__device__ __forceinline__ void store(T* p, T value) {
   *p = value;
 }
 #endif
 
-/// What one thread moves in one access: 16 bytes of elements.
-template <class T>
-struct alignas(16) packet {
-  static constexpr int size = 16 / static_cast<int>(sizeof(T));
+/// What one thread moves in one access: neighbouring elements, as a whole aligned.
+template <class T, int Bytes>
+struct alignas(Bytes) packet {
+  static constexpr int size = Bytes / static_cast<int>(sizeof(T));
   T element[size];
 };
 
-template <class T>
-__device__ __forceinline__ packet<T> load_packet(T const* p) {
-  return load(reinterpret_cast<packet<T> const*>(p));
-}
-template <class T>
-__device__ __forceinline__ void store_packet(T* p, packet<T> const& value) {
-  store(reinterpret_cast<packet<T>*>(p), value);
+template <class Packet, class T>
+__device__ __forceinline__ Packet load_as(T const* p) {
+  return load(reinterpret_cast<Packet const*>(p));
 }
 
-inline bool is_multiple_of_16(std::ptrdiff_t bytes) noexcept { return bytes % 16 == 0; }
+/// Copies 16 bytes of global memory to shared memory. They are there for the thread that asked once it has waited, and
+/// for others that have then met it.
+template <class T>
+__device__ __forceinline__ void begin_copy(shared<T> to, T const* from) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  auto const address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+#else
+  using bytes = packet<T, 16>;
+  shared_as<bytes>(to)[0] = load_as<bytes>(from);
+#endif
+}
+/// Ends a batch of copies.
+__device__ __forceinline__ void end_batch() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+/// Waits for this thread's copies, except those of its last `Batches` batches.
+template <int Batches>
+__device__ __forceinline__ void wait_for_all_but() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(Batches) : "memory");
+#endif
+}
+
+/// As `static_cast<float>`, in one instruction where there is one.
+template <class T>
+__device__ __forceinline__ float to_float(T x) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (std::is_same_v<T, half>) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(x.bits));
+    return f;
+  }
+#endif
+  return static_cast<float>(x);
+}
 
 }  // namespace tightkv::detail

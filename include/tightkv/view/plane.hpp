@@ -90,11 +90,14 @@ class plane {
  private:
   T* typed_base() const noexcept { return static_cast<T*>(static_cast<void*>(base_)); }
   bool has_rows() const noexcept {
-    if constexpr (!std::same_as<Memory, host_memory>) return layout_.heads > 0;  // lengths may live on the device
-    for (int h = 0; h < layout_.heads; ++h) {
-      if (layout_.length(h) > 0) return true;
+    if constexpr (!std::same_as<Memory, host_memory>) {
+      return layout_.heads > 0;  // lengths may live on the device
+    } else {
+      for (int h = 0; h < layout_.heads; ++h) {
+        if (layout_.length(h) > 0) return true;
+      }
+      return false;
     }
-    return false;
   }
 
   std::byte* base_;
