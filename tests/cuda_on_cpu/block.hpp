@@ -6,10 +6,8 @@
 #include <exception>
 #include <memory>
 #include <ostream>
-#include <source_location>
 #include <sstream>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <cuda_on_cpu/fiber.hpp>
@@ -77,14 +75,14 @@ class block {
   // What threads call.
 
   /// Waits for the whole block; returns how many threads gave a true predicate.
-  unsigned barrier(bool predicate, std::source_location where) {
+  unsigned barrier(bool predicate, place where) {
     auto& me = threads_[current_];
     me.state = waits_for::block;
     me.where = where;
     for (unsigned t = 0; at_barrier_ > 0 && t < count_; ++t) {
       auto const& other = threads_[t];
-      if (other.state == waits_for::block && !same(other.where, where)) {
-        fail("threads of a block wait at two different barriers: ", at{other.where}, " and ", at{where});
+      if (other.state == waits_for::block && !(other.where == where)) {
+        fail("threads of a block wait at two different barriers: ", other.where, " and ", where);
       }
       if (other.state == waits_for::block) break;  // the others were compared when they came
     }
@@ -117,8 +115,8 @@ class block {
       auto const& other = w.brought[l];
       if ((other.mask >> lane & 1U) != 0 && (other.mask != c.mask || other.what != c.what)) {
         fail("lanes of a warp that wait for each other do not agree: lane ", lane, " calls ", name_of(c.what),
-             " with mask ", hex{c.mask}, " at ", at{c.where}, ", lane ", l, " calls ", name_of(other.what),
-             " with mask ", hex{other.mask}, " at ", at{other.where});
+             " with mask ", hex{c.mask}, " at ", c.where, ", lane ", l, " calls ", name_of(other.what), " with mask ",
+             hex{other.mask}, " at ", other.where);
       }
     }
     w.brought[lane] = c;
@@ -158,24 +156,14 @@ class block {
     fiber self;
     waits_for state;
     unsigned interval;
-    std::source_location where;  // it waits
+    place where;  // it waits
   };
 
   static stack_pool& stacks() {
     static thread_local stack_pool pool(most_threads);
     return pool;
   }
-  static bool same(std::source_location const& a, std::source_location const& b) {
-    return a.line() == b.line() && a.column() == b.column() && std::string_view(a.file_name()) == b.file_name();
-  }
-  // Parts of a message. They own nothing, since the stack that they lie on is never unwound.
-  struct at {
-    std::source_location where;
-    friend std::ostream& operator<<(std::ostream& out, at const& a) {
-      std::string_view const file = a.where.file_name();
-      return out << file.substr(file.rfind('/') + 1) << ':' << a.where.line();
-    }
-  };
+  // Part of a message. It owns nothing, since the stack that it lies on is never unwound.
   struct hex {
     std::uint32_t mask;
     friend std::ostream& operator<<(std::ostream& out, hex const& h) {
@@ -205,7 +193,7 @@ class block {
       auto const& c = w.brought[l];
       if ((w.waiting >> l & 1U) == 0) continue;
       if (c.what == collective::shuffle && (w.gone >> c.source & 1U) != 0) {
-        describe(static_cast<unsigned>(current_ / 32 * 32 + l), name_of(c.what), " at ", at{c.where}, " reads lane ",
+        describe(static_cast<unsigned>(current_ / 32 * 32 + l), name_of(c.what), " at ", c.where, " reads lane ",
                  c.source, ", which has left the kernel");
         break;
       }
@@ -258,13 +246,13 @@ class block {
         auto const missing = static_cast<unsigned>(std::countr_zero(mask & ~w.gone & ~w.waiting));
         if (missing == 32) continue;  // waits for lanes that wait elsewhere; one of those says more
         auto const& other = threads_[t / 32 * 32 + missing];
-        return describe(t, "waits in ", name_of(w.brought[t % 32].what), " with mask ", hex{mask}, " at ", at{it.where},
-                        " for lane ", missing, ", which waits at the barrier at ", at{other.where});
+        return describe(t, "waits in ", name_of(w.brought[t % 32].what), " with mask ", hex{mask}, " at ", it.where,
+                        " for lane ", missing, ", which waits at the barrier at ", other.where);
       }
     }
     for (unsigned t = 0; t < count_; ++t) {
       if (threads_[t].state != waits_for::block) continue;
-      return describe(t, "waits at the barrier at ", at{threads_[t].where}, " for ", count_ - at_barrier_,
+      return describe(t, "waits at the barrier at ", threads_[t].where, " for ", count_ - at_barrier_,
                       " threads that never come, ", finished_, " of which have left the kernel");
     }
     describe(0, "lanes of a warp wait for each other with different masks");

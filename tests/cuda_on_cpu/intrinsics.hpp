@@ -7,26 +7,25 @@
 #include <concepts>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <type_traits>
 
 #include <cuda_on_cpu/access.hpp>
 
 // Barriers.
 
-inline void __syncthreads(std::source_location where = std::source_location::current()) {
+inline void __syncthreads(cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   cuda_on_cpu::block::current().barrier(false, where);
 }
-inline int __syncthreads_count(int predicate, std::source_location where = std::source_location::current()) {
+inline int __syncthreads_count(int predicate, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return static_cast<int>(cuda_on_cpu::block::current().barrier(predicate != 0, where));
 }
-inline int __syncthreads_or(int predicate, std::source_location where = std::source_location::current()) {
+inline int __syncthreads_or(int predicate, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return __syncthreads_count(predicate, where) > 0;
 }
-inline int __syncthreads_and(int predicate, std::source_location where = std::source_location::current()) {
+inline int __syncthreads_and(int predicate, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return __syncthreads_count(predicate == 0, where) == 0;
 }
-inline void __syncwarp(unsigned mask = 0xffffffffU, std::source_location where = std::source_location::current()) {
+inline void __syncwarp(unsigned mask = 0xffffffffU, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   cuda_on_cpu::block::current().meet({cuda_on_cpu::collective::syncwarp, mask, 0, 0, where});
 }
 inline void __threadfence() {}
@@ -48,7 +47,7 @@ std::uint64_t to_bits(T value) {
 }
 /// `source` of this lane within its segment of `width` lanes; a lane outside of it gives back its own value.
 template <class T>
-T shuffle(unsigned mask, T value, int source, int width, std::source_location where) {
+T shuffle(unsigned mask, T value, int source, int width, place where) {
   auto& b = block::current();
   if (width < 1 || width > 32 || !std::has_single_bit(static_cast<unsigned>(width))) {
     b.fail("a shuffle's width must be a power of two up to 32, not ", width);
@@ -63,43 +62,42 @@ inline int lane() { return static_cast<int>(block::current().thread() % 32); }
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32,
-              std::source_location where = std::source_location::current()) {
+              cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   int const segment = cuda_on_cpu::detail::lane() & -width;
   return cuda_on_cpu::detail::shuffle(mask, value, segment + (source & (width - 1)), width, where);
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32,
-                 std::source_location where = std::source_location::current()) {
+                 cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   int const lane = cuda_on_cpu::detail::lane(), source = lane - static_cast<int>(delta);
   return cuda_on_cpu::detail::shuffle(mask, value, source < (lane & -width) ? lane : source, width, where);
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
-                   std::source_location where = std::source_location::current()) {
+                   cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   int const lane = cuda_on_cpu::detail::lane(), source = lane + static_cast<int>(delta);
   return cuda_on_cpu::detail::shuffle(mask, value, source >= (lane & -width) + width ? lane : source, width, where);
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32,
-                  std::source_location where = std::source_location::current()) {
+                  cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   int const lane = cuda_on_cpu::detail::lane(), source = lane ^ lane_mask;
   return cuda_on_cpu::detail::shuffle(mask, value, source >= (lane & -width) + width ? lane : source, width, where);
 }
-inline unsigned __ballot_sync(unsigned mask, int predicate,
-                              std::source_location where = std::source_location::current()) {
+inline unsigned __ballot_sync(unsigned mask, int predicate, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return static_cast<unsigned>(
       cuda_on_cpu::block::current().meet({cuda_on_cpu::collective::ballot, mask, predicate != 0, 0, where}));
 }
-inline int __any_sync(unsigned mask, int predicate, std::source_location where = std::source_location::current()) {
+inline int __any_sync(unsigned mask, int predicate, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return static_cast<int>(
       cuda_on_cpu::block::current().meet({cuda_on_cpu::collective::any, mask, predicate != 0, 0, where}));
 }
-inline int __all_sync(unsigned mask, int predicate, std::source_location where = std::source_location::current()) {
+inline int __all_sync(unsigned mask, int predicate, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return static_cast<int>(
       cuda_on_cpu::block::current().meet({cuda_on_cpu::collective::all, mask, predicate != 0, 0, where}));
 }
 template <class T>
-unsigned __match_any_sync(unsigned mask, T value, std::source_location where = std::source_location::current()) {
+unsigned __match_any_sync(unsigned mask, T value, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return static_cast<unsigned>(cuda_on_cpu::block::current().meet(
       {cuda_on_cpu::collective::match_any, mask, cuda_on_cpu::detail::to_bits(value), 0, where}));
 }

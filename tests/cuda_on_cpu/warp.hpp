@@ -5,9 +5,24 @@
 #include <array>
 #include <bit>
 #include <cstdint>
-#include <source_location>
+#include <cstring>
+#include <ostream>
 
 namespace cuda_on_cpu {
+
+/// Where in the code a thread waits. (clang 14 cannot compile <source_location>.)
+struct place {
+  char const* file;
+  unsigned line;
+  static constexpr place here(char const* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
+    return {file, line};
+  }
+  friend bool operator==(place const& a, place const& b) { return a.line == b.line && !std::strcmp(a.file, b.file); }
+  friend std::ostream& operator<<(std::ostream& out, place const& p) {
+    char const* const slash = std::strrchr(p.file, '/');
+    return out << (slash == nullptr ? p.file : slash + 1) << ':' << p.line;
+  }
+};
 
 enum class collective { syncwarp, shuffle, ballot, any, all, match_any };
 
@@ -23,7 +38,7 @@ struct contribution {
   std::uint32_t mask;
   std::uint64_t value;
   int source;  // of a shuffle: the lane whose value it wants
-  std::source_location where;
+  place where;
 };
 
 struct warp {
