@@ -79,13 +79,8 @@ class block {
     auto& me = threads_[current_];
     me.state = waits_for::block;
     me.where = where;
-    for (unsigned t = 0; at_barrier_ > 0 && t < count_; ++t) {
-      auto const& other = threads_[t];
-      if (other.state == waits_for::block && !(other.where == where)) {
-        fail("threads of a block wait at two different barriers: ", other.where, " and ", where);
-      }
-      if (other.state == waits_for::block) break;  // the others were compared when they came
-    }
+    if (at_barrier_ == 0) barrier_ = where;
+    if (!(barrier_ == where)) fail("threads of a block wait at two different barriers: ", barrier_, " and ", where);
     votes_ += predicate ? 1 : 0;
     if (++at_barrier_ == count_) {
       last_votes_ = votes_;
@@ -264,6 +259,7 @@ class block {
   void const* argument_ = nullptr;
   unsigned count_ = 0, current_ = 0;
   unsigned finished_ = 0, at_barrier_ = 0, votes_ = 0, last_votes_ = 0;
+  place barrier_{};
   fiber scheduler_;
   std::vector<thread_state> threads_;
   std::vector<warp> warps_;

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 enum cudaError_t {
@@ -145,8 +146,7 @@ inline char const* cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e
 // Memory. What was just allocated holds no zeros that a kernel could count on.
 inline cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   ++cuda_on_cpu::calls().allocations;
-  *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  if (*p == nullptr) return cuda_on_cpu::remember_error(cudaErrorMemoryAllocation);
+  if (posix_memalign(p, 256, bytes) != 0) return cuda_on_cpu::remember_error(cudaErrorMemoryAllocation);
   std::memset(*p, 0xcd, bytes);
   return cudaSuccess;
 }
@@ -165,6 +165,14 @@ inline cudaError_t cudaFreeHost(void* p) { return cudaFree(p); }
 inline cudaError_t cudaMemcpyAsync(void* to, void const* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   return cuda_on_cpu::enqueue(stream, [=] {
     if (bytes > 0) std::memmove(to, from, bytes);
+  });
+}
+inline cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, void const* from, std::size_t from_pitch,
+                                     std::size_t width, std::size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  return cuda_on_cpu::enqueue(stream, [=] {
+    for (std::size_t row = 0; row < height && width > 0; ++row) {
+      std::memcpy(static_cast<char*>(to) + row * to_pitch, static_cast<char const*>(from) + row * from_pitch, width);
+    }
   });
 }
 inline cudaError_t cudaMemcpy(void* to, void const* from, std::size_t bytes, cudaMemcpyKind kind) {
