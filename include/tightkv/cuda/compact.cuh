@@ -95,11 +95,38 @@ __device__ void move_pieces(Head const& rows, int begin, int width, int const* k
   }
 }
 
+/// Planes of different types, as one argument of a kernel.
 template <class... P>
+struct plane_list {
+  template <class F>
+  __device__ void visit(unsigned, F const&) const {}
+};
+template <class P, class... More>
+struct plane_list<P, More...> {
+  P first;
+  plane_list<More...> more;
+
+  template <class F>
+  __device__ void visit(unsigned i, F const& f) const {
+    if (i == 0) {
+      f(first);
+    } else {
+      more.visit(i - 1, f);
+    }
+  }
+};
+
+inline plane_list<> list_of() { return {}; }
+template <class P, class... More>
+plane_list<P, More...> list_of(P const& first, More const&... more) {
+  return {first, list_of(more...)};
+}
+
+template <class Planes>
 __global__ void __launch_bounds__(compact_tuning::threads)
-    compact_kernel(device_plan p, int first_head, __grid_constant__ P const... planes) {
+    compact_kernel(device_plan p, int first_head, __grid_constant__ Planes const planes) {
   int const h = first_head + static_cast<int>(blockIdx.x);
-  auto const move = [&](auto const& rows) {
+  planes.visit(blockIdx.z, [&](auto const& rows) {
     using T = std::remove_cvref_t<decltype(rows.head(h)[0][0])>;
     int const pieces = (rows.head_dim() - 1) / row_pieces<T>::width + 1;
     int const width = (pieces - 1) / static_cast<int>(gridDim.y) + 1;
@@ -107,16 +134,8 @@ __global__ void __launch_bounds__(compact_tuning::threads)
     if (begin >= pieces || p.after[h] == p.before[h]) return;
     move_pieces(rows.head(h), begin, width < pieces - begin ? width : pieces - begin, p.kept_of(h), p.after[h],
                 dynamic_shared<int>());
-  };
-  unsigned plane = 0;
-  ((blockIdx.z == plane++ ? move(planes) : void()), ...);
+  });
 }
-
-/// Names one kernel, which a pack of types alone does not.
-template <class... P>
-struct compact_kernel_for {
-  static constexpr auto kernel = static_cast<void (*)(device_plan, int, P const...)>(&compact_kernel<P...>);
-};
 
 template <class P>
 int pieces_of(P const& rows) {
@@ -137,10 +156,11 @@ struct kernel<compact_fn, cuda> {
     int const slices = std::clamp(wanted, 1, std::max(1, std::max({detail::pieces_of(planes)...}) / 2));
     detail::each_part(
         [&](int first, int heads, auto const&... part) {
-          detail::launch(ex, "compact", detail::compact_kernel_for<std::remove_cvref_t<decltype(part)>...>::kernel,
+          auto const list = detail::list_of(part...);
+          detail::launch(ex, "compact", detail::compact_kernel<std::remove_cvref_t<decltype(list)>>,
                          {dim3(static_cast<unsigned>(heads), static_cast<unsigned>(slices), count), tuning::threads,
                           sizeof(int) * 2 * tuning::pieces},
-                         p.device(), first, part...);
+                         p.device(), first, list);
         },
         planes...);
   }

@@ -101,6 +101,7 @@ __device__ inline void softmax_of_warp(spread_list const& x, int n) {
   }
   for (int other = lane_sum::lanes / 2; other > 0; other /= 2) sum += __shfl_xor_sync(all_lanes, sum, other);
   float const total = __shfl_sync(all_lanes, sum, 0);
+  __syncwarp();
   for (int i = lane; i < n; i += warp_size) x.set(i, x.get(i) / total);
 }
 
@@ -117,7 +118,7 @@ struct absent_plane {
 
 /// The first half of the threads has the keys, the other the values, if there are any.
 template <int Steps, class Keys, class Values>
-__global__ void __launch_bounds__(2 * lag_tuning::threads, 2)
+__global__ void __launch_bounds__(2 * lag_tuning::threads, Steps <= 8 ? 2 : 1)
     lag_scores_kernel(__grid_constant__ lag_job const job, int first_head, matrix_view<float, device_memory> out,
                       __grid_constant__ Keys const keys, __grid_constant__ Values const values) {
   constexpr int planes = std::is_same_v<Values, absent_plane> ? 1 : 2;

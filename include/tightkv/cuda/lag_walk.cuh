@@ -136,27 +136,36 @@ class lag_walk {
   __device__ void give_ranges(shared<float> low, shared<float> high) const {
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
+      word l = low_[s];
+      word h = high_[s];
+#pragma unroll
+      for (int other = team::threads; other < warp_size; other *= 2) {
+        l = least(l, from_lane(l, other));
+        h = most(h, from_lane(h, other));
+      }
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        float l = low_[s][i];
-        float h = high_[s][i];
-#pragma unroll
-        for (int other = team::threads; other < warp_size; other *= 2) {
-          l = fminf(l, __shfl_xor_sync(all_lanes, l, other));
-          h = fmaxf(h, __shfl_xor_sync(all_lanes, h, other));
-        }
-        if (ring_type::team_in_warp() == 0) {
-          low[channel(s) + i] = l;
-          high[channel(s) + i] = h;
-        }
+        if (ring_type::team_in_warp() != 0) continue;
+        low[channel(s) + i] = to_float(l.element[i]);
+        high[channel(s) + i] = to_float(h.element[i]);
       }
     }
   }
 
  private:
+  using word = typename team::packet_type;
   struct row_words {
-    typename team::packet_type step[Steps];
+    word step[Steps];
   };
+
+  static __device__ word from_lane(word const& w, int mask) {
+    return bits_as<word>(__shfl_xor_sync(all_lanes, bits_as<std::uint32_t>(w), mask));
+  }
+  static __device__ word all_elements(float x) {
+    word w;
+    for (auto& element : w.element) element = T(x);
+    return w;
+  }
   /// Rows [offset, offset + rows_at_once) of the partition that begins at `begin`.
   struct place {
     int begin;
@@ -197,10 +206,10 @@ class lag_walk {
     all_count_ = channels_ == head_dim_ && head_dim_ % lane_sum::lanes == 0;
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
+      low_[s] = all_elements(infinite);
+      high_[s] = all_elements(-infinite);
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        low_[s][i] = infinite;
-        high_[s][i] = -infinite;
         if (!scored) continue;
         low_of_next_[s][i] = ranges.low[channel(s) + i];
         scale_[s][i] = ranges.scale[channel(s) + i];
@@ -256,12 +265,8 @@ class lag_walk {
   __device__ void widen(row_words const& words) {
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
-#pragma unroll
-      for (int i = 0; i < width; ++i) {
-        float const x = to_float(words.step[s].element[i]);
-        low_[s][i] = fminf(low_[s][i], x);
-        high_[s][i] = fmaxf(high_[s][i], x);
-      }
+      low_[s] = least(low_[s], words.step[s]);
+      high_[s] = most(high_[s], words.step[s]);
     }
   }
 
@@ -278,8 +283,8 @@ class lag_walk {
   bool all_count_ = false;
   float low_of_next_[Steps][width] = {};
   float scale_[Steps][width] = {};
-  float low_[Steps][width];
-  float high_[Steps][width];
+  word low_[Steps];
+  word high_[Steps];
 };
 
 }  // namespace tightkv::detail

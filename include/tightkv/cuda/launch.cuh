@@ -19,15 +19,14 @@ struct launch_shape {
 template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), launch_shape const& shape, cudaStream_t stream, char const* what,
             Args const&... args) {
+  constexpr std::size_t without_asking = std::size_t{48} << 10;
+  if (shape.shared_bytes > without_asking) {
+    auto const bytes = static_cast<int>(shape.shared_bytes);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), what);
+  }
 #if defined(TIGHTKV_CUDA_ON_CPU)
   check(cuda_on_cpu::launch(kernel, {shape.grid, shape.block, shape.shared_bytes}, stream, what, args...), what);
 #else
-  constexpr std::size_t without_asking = std::size_t{48} << 10;
-  if (shape.shared_bytes > without_asking) {
-    check(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)),
-        what);
-  }
   kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(static_cast<Parameters>(args)...);
   check(cudaGetLastError(), what);
 #endif

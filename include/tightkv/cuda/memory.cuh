@@ -86,4 +86,44 @@ __device__ __forceinline__ float to_float(T x) {
   return static_cast<float>(x);
 }
 
+/// The smaller, or the larger, of each two elements; none of them is NaN. One instruction for a pair of 16-bit numbers.
+template <class T, int Bytes>
+__device__ __forceinline__ packet<T, Bytes> least(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (Bytes == 4 && sizeof(T) == 2) {
+    std::uint32_t x = bits_as<std::uint32_t>(a);
+    if constexpr (std::is_same_v<T, half>) {
+      asm("min.f16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    } else {
+      asm("min.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    }
+    return bits_as<packet<T, Bytes>>(x);
+  }
+#endif
+  auto least = a;
+  for (int i = 0; i < packet<T, Bytes>::size; ++i) {
+    if (to_float(b.element[i]) < to_float(a.element[i])) least.element[i] = b.element[i];
+  }
+  return least;
+}
+template <class T, int Bytes>
+__device__ __forceinline__ packet<T, Bytes> most(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (Bytes == 4 && sizeof(T) == 2) {
+    std::uint32_t x = bits_as<std::uint32_t>(a);
+    if constexpr (std::is_same_v<T, half>) {
+      asm("max.f16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    } else {
+      asm("max.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    }
+    return bits_as<packet<T, Bytes>>(x);
+  }
+#endif
+  auto most = a;
+  for (int i = 0; i < packet<T, Bytes>::size; ++i) {
+    if (to_float(a.element[i]) < to_float(b.element[i])) most.element[i] = b.element[i];
+  }
+  return most;
+}
+
 }  // namespace tightkv::detail
