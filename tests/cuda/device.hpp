@@ -30,7 +30,7 @@
 namespace tests {
 
 using tightkv::device_memory;
-using plain = tightkv::cpu;  // the specification
+using plain = tightkv::plain_cpu;  // the specification
 
 [[gnu::noinline]] inline void expect_success(cudaError_t e) { ASSERT_EQ(e, cudaSuccess) << cudaGetErrorString(e); }
 

@@ -402,13 +402,4 @@ void for_each_layout(F const& f) {
   std::apply([&](auto... tags) { (f(tags), ...); }, all_layouts{});
 }
 
-/// For the other element types, one of each kind: compiling all of them for all ops takes minutes, and where each
-/// element lies in each of them is tested in tests/view.
-template <class F>
-void for_each_kind_of_layout(F const& f) {
-  auto const call = [&](auto... tags) { (f(tags), ...); };
-  call(layout_tag<strided_layout>{}, layout_tag<transposed_cells_layout>{}, layout_tag<grouped_layout>{},
-       layout_tag<page_pointers_layout>{}, layout_tag<batch_layout>{});
-}
-
 }  // namespace tests
