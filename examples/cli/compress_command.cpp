@@ -11,7 +11,7 @@
 
 #include "commands.hpp"
 #include "compress_layer.hpp"
-#include "thread_pool.hpp"
+#include "executor_choice.hpp"
 
 namespace tightkv::cli {
 namespace {
@@ -91,8 +91,8 @@ void print(nlohmann::ordered_json const& report) {
 void run(options const& given) {
   check_paths(given);
   detail::expects(given.methods.size() == 1, "--method", "must be given once", "given", given.methods.size());
-  detail::expects(given.executor == "cpu" || given.executor == "plain", "--executor",
-                  "this build has only cpu and plain", "executor", given.executor);
+  engine::thread_pool pool(given.threads);
+  auto const ex = executor_named(given.executor, pool);
   auto const& choice = given.methods.front();
   auto const bytes = read_file(given.input);
   auto const file = safetensors::parse(bytes.bytes());
@@ -102,8 +102,6 @@ void run(options const& given) {
     if (!choice.skips(layer.index)) check_queries(choice, layer);
   }
 
-  engine::thread_pool pool(given.threads);
-  auto const ex = engine::executor_on(pool);
   std::vector<compressed_layer> compressed;
   nlohmann::ordered_json report{{"method", choice.name()}, {"layers", nlohmann::ordered_json::array()}};
   for (auto const& layer : layers) {

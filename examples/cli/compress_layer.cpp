@@ -122,8 +122,8 @@ class growing_cache {
   int next_ = 0;  // token of the dump
 };
 
-template <class T, class M>
-compressed_layer run(executor_type const& ex, M const& method, dumped_layer const& layer, int chunk) {
+template <class T, class Ex, class M>
+compressed_layer run(Ex const& ex, M const& method, dumped_layer const& layer, int chunk) {
   growing_cache<T> cache(layer);
   compressed_layer result;
   typename M::state state;
@@ -147,7 +147,7 @@ compressed_layer run(executor_type const& ex, M const& method, dumped_layer cons
     int const rows = cache.rows();
     auto const done = [&] {
       using full_view = decltype(kv_view{cache.keys(), cache.values()});
-      if constexpr (method_for<M, executor_type, full_view>) {
+      if constexpr (method_for<M, Ex, full_view>) {
         return reduce(kv_view{cache.keys(), cache.values()});
       } else {
         return reduce(kv_view{cache.keys(), cache.values(), cache.queries()});
@@ -184,10 +184,10 @@ compressed_layer run(executor_type const& ex, M const& method, dumped_layer cons
 
 }  // namespace
 
-compressed_layer compress_layer(executor_type const& ex, method_choice const& choice, dumped_layer const& layer,
+compressed_layer compress_layer(executor_choice const& chosen, method_choice const& choice, dumped_layer const& layer,
                                 int chunk) {
   return std::visit(
-      [&](auto const& method) {
+      [&](auto const& ex, auto const& method) {
         switch (layer.keys->dtype) {
           case safetensors::dtype::f16:
             return run<half>(ex, method, layer, chunk);
@@ -197,7 +197,7 @@ compressed_layer compress_layer(executor_type const& ex, method_choice const& ch
             return run<float>(ex, method, layer, chunk);
         }
       },
-      choice.method());
+      chosen, choice.method());
 }
 
 compressed_layer keep_layer(dumped_layer const& layer) {

@@ -4,20 +4,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
-#include <tightkv/core/executor.hpp>
 #include <tightkv/core/matrix.hpp>
 
 #include "dump.hpp"
+#include "executor_choice.hpp"
 #include "method_choice.hpp"
-#include "thread_pool.hpp"
 
 namespace tightkv::cli {
-
-/// The library on the command's threads.
-using executor_type = decltype(engine::executor_on(std::declval<engine::thread_pool&>()));
 
 /// What is left of a layer. Rows are as stored in the dump, bit for bit.
 struct compressed_layer {
@@ -34,7 +29,7 @@ struct compressed_layer {
 /// Feeds the layer's tokens `chunk` at a time, each time appended to what is left and reduced when due.
 ///
 /// The dump must have the queries the method needs.
-compressed_layer compress_layer(executor_type const& ex, method_choice const& choice, dumped_layer const& layer,
+compressed_layer compress_layer(executor_choice const& ex, method_choice const& choice, dumped_layer const& layer,
                                 int chunk);
 
 /// The same for a layer that is left whole.

@@ -2,6 +2,7 @@
 /// One block at a time: runs its threads as fibers, in an order of the seed's choosing, and meets them at barriers.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -62,10 +63,8 @@ class block {
       threads_[t].self.prepare(stacks().bottom(t), stack_pool::size, &begin_thread);
       ready_.push_back(count_ - 1 - t);
     }
-    while (!ready_.empty() && failure_.empty() && !thrown_) {
-      resume_one();
-      if (ready_.empty() && finished_ < count_ && failure_.empty() && !thrown_) report_deadlock();
-    }
+    scheduler_.switch_to(next());  // and back when nobody can go on
+    if (finished_ < count_ && failure_.empty() && !thrown_) report_deadlock();
     traffic().end_block();
     body_ = nullptr;
     if (thrown_) std::rethrow_exception(thrown_);
@@ -105,8 +104,8 @@ class block {
     if (c.what == collective::shuffle && (absent >> c.source & 1U) != 0) {
       fail(name_of(c.what), " reads lane ", c.source, ", which has left the kernel");
     }
-    for (unsigned l = 0; l < 32; ++l) {
-      if ((w.waiting & c.mask & (1U << l)) == 0) continue;
+    for (std::uint32_t left = w.agree(c) ? 0 : w.waiting & c.mask; left != 0; left &= left - 1) {
+      auto const l = static_cast<std::size_t>(std::countr_zero(left));
       auto const& other = w.brought[l];
       if ((other.mask >> lane & 1U) != 0 && (other.mask != c.mask || other.what != c.what)) {
         fail("lanes of a warp that wait for each other do not agree: lane ", lane, " calls ", name_of(c.what),
@@ -136,7 +135,7 @@ class block {
   template <class... Parts>
   [[noreturn]] void fail(Parts const&... what) {
     describe(current_, what...);
-    threads_[current_].self.abandon_for(scheduler_);
+    leave();
   }
 
   unsigned thread() const noexcept { return current_; }
@@ -178,8 +177,7 @@ class block {
     b.end_thread();
   }
   [[noreturn]] void end_thread() {
-    auto& me = threads_[current_];
-    me.state = waits_for::nothing;
+    threads_[current_].state = waits_for::nothing;
     ++finished_;
     auto& w = my_warp();
     w.gone |= 1U << current_ % 32;
@@ -194,7 +192,7 @@ class block {
       }
       complete(current_ / 32, c.mask);
     }
-    me.self.abandon_for(scheduler_);
+    leave();
   }
 
   void complete(unsigned which, std::uint32_t mask) {
@@ -209,15 +207,25 @@ class block {
     threads_[t].state = waits_for::its_turn;
     ready_.push_back(t);
   }
-  void resume_one() {
+  /// Who runs next; the scheduler, where nobody can or should.
+  fiber& next() {
+    if (ready_.empty() || !failure_.empty() || thrown_) return scheduler_;
     auto const pick = ready_.size() - 1 - order_.below(ready_.size());
     current_ = ready_[pick];
     ready_[pick] = ready_.back();
     ready_.pop_back();
     threadIdx = {current_ % blockDim.x, current_ / blockDim.x % blockDim.y, current_ / blockDim.x / blockDim.y};
-    scheduler_.switch_to(threads_[current_].self);
+    return threads_[current_].self;
   }
-  void switch_out() { threads_[current_].self.switch_to(scheduler_); }
+  void switch_out() {
+    fiber& me = threads_[current_].self;
+    fiber& other = next();
+    if (&other != &me) me.switch_to(other);
+  }
+  [[noreturn]] void leave() {
+    fiber& me = threads_[current_].self;
+    me.abandon_for(next());
+  }
   void stop() {
     switch_out();
     ++threads_[current_].interval;

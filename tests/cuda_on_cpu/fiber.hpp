@@ -157,14 +157,16 @@ class fiber {
     leave(to, nullptr);
     __builtin_unreachable();
   }
-  /// The first thing that `entry` does; `from` is the fiber that switched here.
-  static void arrive([[maybe_unused]] fiber& from) {
+  /// The first thing that `entry` does. `origin` is the stack that the first fiber was switched to from, whose bounds
+  /// nobody else knows.
+  static void arrive([[maybe_unused]] fiber& origin) {
 #if defined(CUDA_ON_CPU_ASAN)
     void const* bottom = nullptr;
     std::size_t size = 0;
     __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
-    from.bottom_ = static_cast<std::byte*>(const_cast<void*>(bottom));
-    from.size_ = size;
+    if (origin.bottom_ != nullptr) return;
+    origin.bottom_ = static_cast<std::byte*>(const_cast<void*>(bottom));
+    origin.size_ = size;
 #endif
   }
 

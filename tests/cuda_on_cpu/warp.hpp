@@ -46,6 +46,17 @@ struct warp {
   std::array<std::uint64_t, 32> result{};
   std::uint32_t waiting = 0;  // lanes that have brought something to a collective that is not complete
   std::uint32_t gone = 0;     // lanes that have finished, or that the block does not have
+  bool agreed = true;         // they all brought the same as `first`
+  contribution first{};
+
+  /// True where nobody waits for anything else than `c`: the usual case, and the quick one.
+  bool agree(contribution const& c) noexcept {
+    if (waiting == 0) {
+      first = c;
+      return agreed = true;
+    }
+    return agreed = agreed && first.mask == c.mask && first.what == c.what;
+  }
 
   /// A clock that ticks at each `__syncwarp`, and when two lanes last took part in the same one.
   std::uint32_t clock = 1;

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <numeric>
-#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -56,7 +55,7 @@ class alone {
 };
 
 /// `score(keys, values, heads, out)` scores the rows of the given heads; whatever the layout, the result must be, bit
-/// for bit, that of each head alone. All layouts for `half`, one of each kind for the others.
+/// for bit, that of each head alone.
 template <class T, class Score>
 void expect_same_in_any_layout(int head_dim, Score const& score, int rows_per_head = 1) {
   std::vector<rows> keys;
@@ -73,19 +72,14 @@ void expect_same_in_any_layout(int head_dim, Score const& score, int rows_per_he
       score(k.plane<T>(), v.plane<T>(), heads{h}, by_head.back().of(h));
     }
   }
-  auto const check = [&](auto tag) {
+  for_each_layout([&](auto tag) {
     using layout = typename decltype(tag)::type;
     constexpr std::size_t i = layout::varied ? 1 : 0;
     cache<layout> k(keys[i]);
     cache<layout> v(values[i]);
     score(k.template plane<T>(), v.template plane<T>(), by_head[i].all(), by_head[i].room());
     by_head[i].expect_room_is_equal(layout::name);
-  };
-  if constexpr (std::is_same_v<T, tightkv::half>) {
-    for_each_layout(check);
-  } else {
-    for_each_kind_of_layout(check);
-  }
+  });
 }
 
 }  // namespace tests

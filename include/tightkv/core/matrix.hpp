@@ -78,7 +78,7 @@ inline constexpr float unjudged = std::numeric_limits<float>::quiet_NaN();
 
 /// Scores in an executor's memory, all unjudged: what policies work in, and decisions carry.
 template <class F>
-matrix<float> make_scores(basic_cpu<F> const& ex, int heads, int tokens) {
+matrix<float> make_scores(basic_plain_cpu<F> const& ex, int heads, int tokens) {
   return {heads, tokens, unjudged, ex.resource()};
 }
 
@@ -87,7 +87,7 @@ using owned_scores = matrix<float, typename E::memory>;
 
 /// Room for at least `cols` columns, half as many again to spare. What is there stays; new elements are 0.
 template <class F, class T>
-void grow(basic_cpu<F> const&, matrix<T>& m, int rows, int cols) {
+void grow(basic_plain_cpu<F> const&, matrix<T>& m, int rows, int cols) {
   if (cols <= m.cols() && !m.empty()) return;
   matrix<T> larger(rows, std::max(1, cols + cols / 2));
   for (int r = 0; r < m.rows(); ++r) std::copy_n(m.view().row(r), m.cols(), larger.view().row(r));

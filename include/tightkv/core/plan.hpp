@@ -133,7 +133,7 @@ using plan = basic_plan<host_memory>;
 
 /// Room for a plan where an executor's memory is, all of it to be filled in by a selector.
 template <class F>
-plan make_plan(basic_cpu<F> const& ex, std::span<int const> before, std::span<int const> after) {
+plan make_plan(basic_plain_cpu<F> const& ex, std::span<int const> before, std::span<int const> after) {
   return {before, after, ex.resource()};
 }
 

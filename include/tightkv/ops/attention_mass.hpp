@@ -35,9 +35,9 @@ struct attention_mass_fn {
 inline constexpr attention_mass_fn attention_mass{};
 
 template <class F>
-struct kernel<attention_mass_fn, basic_cpu<F>> {
+struct kernel<attention_mass_fn, basic_plain_cpu<F>> {
   template <class V>
-  static void run(basic_cpu<F> const& ex, V const& view, std::span<int const> queries, matrix_view<float> out) {
+  static void run(basic_plain_cpu<F> const& ex, V const& view, std::span<int const> queries, matrix_view<float> out) {
     ex.for_each_index(view.heads(), [&](int h) {
       int const tokens = view.tokens(h);
       detail::float_keys const keys(view.keys.head(h), view.keys.head_dim(), ex.resource());
@@ -55,5 +55,8 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<attention_mass_fn, basic_cpu<F>> : kernel<attention_mass_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -54,8 +54,8 @@ TIGHTKV_HD inline float averaged(attention_average how, float mass, int queries)
 }  // namespace detail
 
 template <class F>
-struct kernel<average_attention_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float const> mass,
+struct kernel<average_attention_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float const> mass,
                   average_attention_parameters<host_memory> const& p, matrix_view<float> out) {
     ex.for_each_index(out.rows, [&](int h) {
       auto const i = static_cast<std::size_t>(h);
@@ -64,5 +64,8 @@ struct kernel<average_attention_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<average_attention_fn, basic_cpu<F>> : kernel<average_attention_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

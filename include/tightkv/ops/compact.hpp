@@ -73,15 +73,15 @@ struct compact_fn {
 inline constexpr compact_fn compact{};
 
 template <class F>
-struct kernel<compact_fn, basic_cpu<F>> {
+struct kernel<compact_fn, basic_plain_cpu<F>> {
   template <class... P>
-  static void run(basic_cpu<F> const& ex, plan const& p, P const&... rows) {
+  static void run(basic_plain_cpu<F> const& ex, plan const& p, P const&... rows) {
     (move(ex, p, rows), ...);
   }
 
  private:
   template <class P>
-  static void move(basic_cpu<F> const& ex, plan const& p, P const& rows) {
+  static void move(basic_plain_cpu<F> const& ex, plan const& p, P const& rows) {
     ex.for_each_index(p.heads(), [&](int h) {
       auto const head = rows.head(h);
       int to = 0;
@@ -92,5 +92,8 @@ struct kernel<compact_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<compact_fn, basic_cpu<F>> : kernel<compact_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

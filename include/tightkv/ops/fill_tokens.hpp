@@ -28,13 +28,17 @@ struct fill_tokens_fn {
 inline constexpr fill_tokens_fn fill_tokens{};
 
 template <class F>
-struct kernel<fill_tokens_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, std::span<token_range const> ranges, float value, matrix_view<float> scores) {
+struct kernel<fill_tokens_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, std::span<token_range const> ranges, float value,
+                  matrix_view<float> scores) {
     ex.for_each_index(scores.rows, [&](int h) {
       auto const range = ranges[static_cast<std::size_t>(h)];
       std::fill(scores.row(h) + range.begin, scores.row(h) + range.end, value);
     });
   }
 };
+
+template <class F>
+struct kernel<fill_tokens_fn, basic_cpu<F>> : kernel<fill_tokens_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

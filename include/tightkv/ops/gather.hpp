@@ -30,9 +30,9 @@ struct gather_fn {
 inline constexpr gather_fn gather{};
 
 template <class F>
-struct kernel<gather_fn, basic_cpu<F>> {
+struct kernel<gather_fn, basic_plain_cpu<F>> {
   template <class From, class To>
-  static void run(basic_cpu<F> const& ex, plan const& p, From const& from, To const& to) {
+  static void run(basic_plain_cpu<F> const& ex, plan const& p, From const& from, To const& to) {
     ex.for_each_index(p.heads(), [&](int h) {
       auto const source = from.head(h);
       auto const destination = to.head(h);
@@ -41,5 +41,8 @@ struct kernel<gather_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<gather_fn, basic_cpu<F>> : kernel<gather_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -43,8 +43,8 @@ basic_plan<typename E::memory> keep_all(E const& ex, std::span<int const> length
 }
 
 template <class F>
-struct kernel<keep_outside_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const&, std::span<token_range const> ranges, plan& p) {
+struct kernel<keep_outside_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const&, std::span<token_range const> ranges, plan& p) {
     for (int h = 0; h < p.heads(); ++h) {
       auto const range = ranges[static_cast<std::size_t>(h)];
       auto const kept = p.kept(h);
@@ -53,5 +53,8 @@ struct kernel<keep_outside_fn, basic_cpu<F>> {
     }
   }
 };
+
+template <class F>
+struct kernel<keep_outside_fn, basic_cpu<F>> : kernel<keep_outside_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

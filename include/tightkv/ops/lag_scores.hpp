@@ -144,9 +144,10 @@ inline void softmax(float* x, int n) {
 }  // namespace detail
 
 template <class F>
-struct kernel<lag_scores_fn, basic_cpu<F>> {
+struct kernel<lag_scores_fn, basic_plain_cpu<F>> {
   template <class V>
-  static void run(basic_cpu<F> const& ex, V const& view, lag_scores_fn::parameters const& p, matrix_view<float> out) {
+  static void run(basic_plain_cpu<F> const& ex, V const& view, lag_scores_fn::parameters const& p,
+                  matrix_view<float> out) {
     int const lag = p.partitions.lag;
     ex.for_each_index(view.heads(), [&](int h) {
       std::fill_n(out.row(h), view.tokens(h), unjudged);
@@ -177,5 +178,8 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
     detail::softmax(out, lag);
   }
 };
+
+template <class F>
+struct kernel<lag_scores_fn, basic_cpu<F>> : kernel<lag_scores_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

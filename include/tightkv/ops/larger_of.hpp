@@ -20,8 +20,8 @@ struct larger_of_fn {
 inline constexpr larger_of_fn larger_of{};
 
 template <class F>
-struct kernel<larger_of_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float const> in, matrix_view<float> out) {
+struct kernel<larger_of_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float const> in, matrix_view<float> out) {
     ex.for_each_index(out.rows, [&](int h) {
       for (int t = 0; t < out.cols; ++t) {
         if (!(in(h, t) <= out(h, t))) out(h, t) = out(h, t) != out(h, t) ? out(h, t) : in(h, t);
@@ -29,5 +29,8 @@ struct kernel<larger_of_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<larger_of_fn, basic_cpu<F>> : kernel<larger_of_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -28,8 +28,8 @@ struct mark_unjudged_fn {
 inline constexpr mark_unjudged_fn mark_unjudged{};
 
 template <class F>
-struct kernel<mark_unjudged_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, std::span<token_range const> ranges, matrix_view<float> scores) {
+struct kernel<mark_unjudged_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, std::span<token_range const> ranges, matrix_view<float> scores) {
     ex.for_each_index(scores.rows, [&](int h) {
       auto const range = ranges[static_cast<std::size_t>(h)];
       std::fill(scores.row(h), scores.row(h) + range.begin, unjudged);
@@ -37,5 +37,8 @@ struct kernel<mark_unjudged_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<mark_unjudged_fn, basic_cpu<F>> : kernel<mark_unjudged_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

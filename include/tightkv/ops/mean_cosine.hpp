@@ -45,9 +45,9 @@ float inverse_norm(Row const& r) {
 }  // namespace detail
 
 template <class F>
-struct kernel<mean_cosine_fn, basic_cpu<F>> {
+struct kernel<mean_cosine_fn, basic_plain_cpu<F>> {
   template <class P>
-  static void run(basic_cpu<F> const& ex, P const& rows, float factor, matrix_view<float> out) {
+  static void run(basic_plain_cpu<F> const& ex, P const& rows, float factor, matrix_view<float> out) {
     ex.for_each_index(rows.heads(), [&](int h) {
       auto const head = rows.head(h);
       auto const dim = static_cast<std::size_t>(rows.head_dim());
@@ -69,5 +69,8 @@ struct kernel<mean_cosine_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<mean_cosine_fn, basic_cpu<F>> : kernel<mean_cosine_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -34,8 +34,8 @@ struct mean_of_heads_fn {
 inline constexpr mean_of_heads_fn mean_of_heads{};
 
 template <class F>
-struct kernel<mean_of_heads_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float const> in, mean_of_heads_fn::shape s,
+struct kernel<mean_of_heads_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float const> in, mean_of_heads_fn::shape s,
                   matrix_view<float> out) {
     ex.for_each_index(out.rows / s.into, [&](int group) {
       for (int t = 0; t < out.cols; ++t) {
@@ -46,5 +46,8 @@ struct kernel<mean_of_heads_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<mean_of_heads_fn, basic_cpu<F>> : kernel<mean_of_heads_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -33,8 +33,8 @@ struct number_tokens_fn {
 inline constexpr number_tokens_fn number_tokens{};
 
 template <class F>
-struct kernel<number_tokens_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, number_tokens_fn::parameters const& p, matrix_view<int> numbers) {
+struct kernel<number_tokens_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, number_tokens_fn::parameters const& p, matrix_view<int> numbers) {
     ex.for_each_index(numbers.rows, [&](int h) {
       auto const range = p.ranges[static_cast<std::size_t>(h)];
       int next = p.first[static_cast<std::size_t>(h)];
@@ -42,5 +42,8 @@ struct kernel<number_tokens_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<number_tokens_fn, basic_cpu<F>> : kernel<number_tokens_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

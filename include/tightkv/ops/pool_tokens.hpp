@@ -41,8 +41,8 @@ struct pool_tokens_fn {
 inline constexpr pool_tokens_fn pool_tokens{};
 
 template <class F>
-struct kernel<pool_tokens_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float> scores, pool_tokens_fn::parameters const& p) {
+struct kernel<pool_tokens_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float> scores, pool_tokens_fn::parameters const& p) {
     ex.for_each_index(scores.rows, [&](int h) {
       int const length = p.lengths[static_cast<std::size_t>(h)];
       std::pmr::vector<float> const in(scores.row(h), scores.row(h) + length, ex.resource());
@@ -63,5 +63,8 @@ struct kernel<pool_tokens_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<pool_tokens_fn, basic_cpu<F>> : kernel<pool_tokens_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -38,12 +38,16 @@ struct random_scores_fn {
 inline constexpr random_scores_fn random_scores{};
 
 template <class F>
-struct kernel<random_scores_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<int const> tokens, std::uint64_t seed, matrix_view<float> out) {
+struct kernel<random_scores_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<int const> tokens, std::uint64_t seed,
+                  matrix_view<float> out) {
     ex.for_each_index(out.rows, [&](int h) {
       for (int t = 0; t < out.cols; ++t) out(h, t) = detail::random_score(seed, h, tokens(h, t));
     });
   }
 };
+
+template <class F>
+struct kernel<random_scores_fn, basic_cpu<F>> : kernel<random_scores_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

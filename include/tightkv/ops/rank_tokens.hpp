@@ -42,8 +42,8 @@ struct rank_tokens_fn {
 inline constexpr rank_tokens_fn rank_tokens{};
 
 template <class F>
-struct kernel<rank_tokens_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float> scores, rank_tokens_fn::parameters const& p) {
+struct kernel<rank_tokens_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float> scores, rank_tokens_fn::parameters const& p) {
     ex.for_each_index(scores.rows, [&](int h) {
       auto const range = p.ranges[static_cast<std::size_t>(h)];
       std::pmr::vector<std::uint64_t> keys(ex.resource());
@@ -61,5 +61,8 @@ struct kernel<rank_tokens_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<rank_tokens_fn, basic_cpu<F>> : kernel<rank_tokens_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -24,9 +24,9 @@ struct row_norms_fn {
 inline constexpr row_norms_fn row_norms{};
 
 template <class F>
-struct kernel<row_norms_fn, basic_cpu<F>> {
+struct kernel<row_norms_fn, basic_plain_cpu<F>> {
   template <class P>
-  static void run(basic_cpu<F> const& ex, P const& rows, float factor, matrix_view<float> out) {
+  static void run(basic_plain_cpu<F> const& ex, P const& rows, float factor, matrix_view<float> out) {
     ex.for_each_index(rows.heads(), [&](int h) {
       auto const head = rows.head(h);
       for (int t = 0; t < head.tokens(); ++t) {
@@ -36,5 +36,8 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<row_norms_fn, basic_cpu<F>> : kernel<row_norms_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

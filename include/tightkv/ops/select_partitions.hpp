@@ -46,9 +46,9 @@ struct select_partitions_fn {
 inline constexpr select_partitions_fn select_partitions{};
 
 template <class F>
-struct kernel<select_partitions_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float const> scores, select_partitions_fn::parameters const& s,
-                  plan& p) {
+struct kernel<select_partitions_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float const> scores,
+                  select_partitions_fn::parameters const& s, plan& p) {
     std::pmr::vector<std::ptrdiff_t> nans(static_cast<std::size_t>(p.heads()), ex.resource());
     ex.for_each_index(p.heads(), [&](int h) {
       int* out = p.kept(h).data();
@@ -67,5 +67,8 @@ struct kernel<select_partitions_fn, basic_cpu<F>> {
     for (auto const n : nans) p.nan_scores += n;
   }
 };
+
+template <class F>
+struct kernel<select_partitions_fn, basic_cpu<F>> : kernel<select_partitions_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

@@ -65,8 +65,8 @@ inline std::ptrdiff_t keep_best_of(float const* scores, token_range range, int c
 }  // namespace detail
 
 template <class F>
-struct kernel<select_top_k_fn, basic_cpu<F>> {
-  static void run(basic_cpu<F> const& ex, matrix_view<float const> scores, std::span<token_range const> ranges,
+struct kernel<select_top_k_fn, basic_plain_cpu<F>> {
+  static void run(basic_plain_cpu<F> const& ex, matrix_view<float const> scores, std::span<token_range const> ranges,
                   plan& p) {
     std::pmr::vector<std::ptrdiff_t> nans(ranges.size(), ex.resource());
     ex.for_each_index(p.heads(), [&](int h) {
@@ -82,5 +82,8 @@ struct kernel<select_top_k_fn, basic_cpu<F>> {
     for (auto const n : nans) p.nan_scores += n;
   }
 };
+
+template <class F>
+struct kernel<select_top_k_fn, basic_cpu<F>> : kernel<select_top_k_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv

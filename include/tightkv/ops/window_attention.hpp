@@ -36,9 +36,9 @@ struct window_attention_fn {
 inline constexpr window_attention_fn window_attention{};
 
 template <class F>
-struct kernel<window_attention_fn, basic_cpu<F>> {
+struct kernel<window_attention_fn, basic_plain_cpu<F>> {
   template <class V>
-  static void run(basic_cpu<F> const& ex, V const& view, int window, matrix_view<float> out) {
+  static void run(basic_plain_cpu<F> const& ex, V const& view, int window, matrix_view<float> out) {
     ex.for_each_index(view.heads(), [&](int h) {
       int const tokens = view.tokens(h);
       detail::float_keys const keys(view.keys.head(h), view.keys.head_dim(), ex.resource());
@@ -53,5 +53,8 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
     });
   }
 };
+
+template <class F>
+struct kernel<window_attention_fn, basic_cpu<F>> : kernel<window_attention_fn, basic_plain_cpu<F>> {};
 
 }  // namespace tightkv
