@@ -122,12 +122,18 @@ class lag_walk {
     int const begin = now_.begin;
     while (now_.begin == begin) {
       int const i = now_.offset + row_;
-      auto const words = next_row(i < lag_);
-      float u = scored ? spread(words) : unjudged;
+      wait_for_all_but<lag_tuning::stages - 1>();
+      __syncwarp();
+      float u = scored ? spread(row_there(i < lag_)) : unjudged;
+      // Read again: shared memory is cheaper than the registers that would hold the row until here.
+      auto const words = row_there(i < lag_);
       bool const finite = all_finite(words, scored && all_count_ && is_finite(u));
       if (!finite) u = unjudged;
       if (i < lag_ && finite) widen(words);
       if (scored && i < lag_ && team::member() == 0) spreads.set(i, is_finite(u) ? u : unjudged);
+      __syncwarp();
+      bring(stage_);
+      stage_ = (stage_ + 1) % lag_tuning::stages;
       advance(now_);
     }
   }
@@ -186,17 +192,12 @@ class lag_walk {
     ring_.bring(rows_, ahead_.begin + i, ahead_.begin >= lowest_ && i < lag_, stage);
     advance(ahead_);
   }
-  __device__ row_words next_row(bool there) {
-    wait_for_all_but<lag_tuning::stages - 1>();
-    __syncwarp();
+  __device__ row_words row_there(bool there) const {
     row_words words{};
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
       if (there && channel(s) < head_dim_) words.step[s] = ring_.get(stage_, channel(s));
     }
-    __syncwarp();
-    bring(stage_);
-    stage_ = (stage_ + 1) % lag_tuning::stages;
     return words;
   }
 

@@ -17,12 +17,12 @@
 namespace tightkv {
 namespace detail {
 
-/// A matrix of state, heads x rows, as a plane whose rows can be moved.
+/// A matrix of state, heads x rows, as a plane whose rows can be moved. What moves is four bytes, whatever they mean.
 template <class T, class Memory>
 auto rows_of_state(matrix<T, Memory>& m) {
+  static_assert(sizeof(T) == sizeof(float));
   auto const v = m.view();
-  return hnd(reinterpret_cast<std::byte*>(v.data), {.heads = v.rows, .tokens = v.cols, .head_dim = int{sizeof(T)}},
-             Memory{});
+  return hnd(reinterpret_cast<float*>(v.data), {.heads = v.rows, .tokens = v.cols, .head_dim = 1}, Memory{});
 }
 
 }  // namespace detail
