@@ -123,7 +123,7 @@ plane_list<P, More...> list_of(P const& first, More const&... more) {
 }
 
 template <class Planes>
-__global__ void __launch_bounds__(compact_tuning::threads, 4)
+__global__ void __launch_bounds__(compact_tuning::threads, 3)
     compact_kernel(device_plan p, int first_head, __grid_constant__ Planes const planes) {
   int const h = first_head + static_cast<int>(blockIdx.x);
   planes.visit(blockIdx.z, [&](auto const& rows) {
