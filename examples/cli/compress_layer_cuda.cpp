@@ -42,12 +42,6 @@ class array_in<X, device_memory> {
   std::size_t size_ = 0;
 };
 
-template <class X>
-auto on_host(cuda const& ex, X const& x) {
-  return to_host(ex, x);
-}
-inline void wait(cuda const& ex) { ex.wait(); }
-
 compressed_layer compress_layer_on_device(method_choice const& choice, dumped_layer const& layer, int chunk) {
   return compress_layer_on(cuda{}, choice, layer, chunk);
 }

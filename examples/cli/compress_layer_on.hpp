@@ -36,17 +36,15 @@ class array_in<X, host_memory> {
   std::vector<X> content_;
 };
 
+// As the library's own `to_host`, where there is nothing to copy.
 template <class F>
-plan const& on_host(basic_plain_cpu<F> const&, plan const& p) {
+plan const& to_host(basic_plain_cpu<F> const&, plan const& p) {
   return p;
 }
 template <class F>
-matrix<float> const& on_host(basic_plain_cpu<F> const&, matrix<float> const& m) {
+matrix<float> const& to_host(basic_plain_cpu<F> const&, matrix<float> const& m) {
   return m;
 }
-template <class F>
-void wait(basic_plain_cpu<F> const&) {}
-
 /// A tensor's rows as floats: queries may be of any dtype, whatever the keys are.
 inline std::vector<float> as_floats(safetensors::tensor const& t) {
   std::vector<float> floats;
@@ -177,10 +175,10 @@ compressed_layer compress_layer_of(Ex const& ex, M const& method, dumped_layer c
   auto const reduce = [&](auto const& view) {
     auto const start = std::chrono::steady_clock::now();
     auto done = compress(ex, method, view, state, cache.token_numbers());
-    wait(ex);
+    if constexpr (requires { ex.wait(); }) ex.wait();
     result.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     result.lengths.assign(done.plan.lengths().begin(), done.plan.lengths().end());
-    result.nan_scores += on_host(ex, done.plan).nan_scores;
+    result.nan_scores += to_host(ex, done.plan).nan_scores;
     return done;
   };
   for (int next = 0; next < std::max(1, layer.tokens); next += chunk) {
@@ -195,7 +193,7 @@ compressed_layer compress_layer_of(Ex const& ex, M const& method, dumped_layer c
         return reduce(kv_view{cache.keys(), cache.values(), cache.queries()});
       }
     }();
-    auto const& scores = on_host(ex, done.scores);
+    auto const& scores = to_host(ex, done.scores);
     if (scores.rows() > 0 && !result.has_scores) {
       result.has_scores = true;
       result.scores.assign(static_cast<std::size_t>(layer.heads) * static_cast<std::size_t>(layer.tokens), unjudged);

@@ -70,6 +70,7 @@ class traffic_counter {
     std::uintptr_t begin, end;
     std::string name;
   };
+  traffic_counter* before_;  // counts again afterwards
   std::vector<region> watched_;
   traffic_counts total_;
   std::map<std::string, traffic_counts> regions_, kernels_;
@@ -216,7 +217,7 @@ inline traffic_recorder& traffic() {
   static thread_local traffic_recorder r;
   return r;
 }
-inline traffic_counter::traffic_counter() { traffic().counter_ = this; }
-inline traffic_counter::~traffic_counter() { traffic().counter_ = nullptr; }
+inline traffic_counter::traffic_counter() : before_(std::exchange(traffic().counter_, this)) {}
+inline traffic_counter::~traffic_counter() { traffic().counter_ = before_; }
 
 }  // namespace cuda_on_cpu

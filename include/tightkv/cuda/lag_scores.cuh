@@ -180,6 +180,11 @@ __global__ void __launch_bounds__(2 * lag_tuning::threads, Steps <= 8 ? 2 : 1)
 
 template <>
 struct kernel<lag_scores_fn, cuda> {
+  /// How many partitions a block judges, of so many in all; it reads one more.
+  static int partitions_per_block(std::ptrdiff_t partitions) noexcept {
+    return static_cast<int>(std::clamp<std::ptrdiff_t>(partitions / enough_blocks, 4, 32));
+  }
+
   template <class V>
   static void run(cuda const& ex, V const& view, lag_scores_fn::parameters const& p, scores_view<cuda> out) {
     if (view.heads() == 0) return;
@@ -230,7 +235,7 @@ struct kernel<lag_scores_fn, cuda> {
       most = std::max(most, judged);
     }
     int const lag = p.partitions.lag;
-    int const per_block = static_cast<int>(std::clamp<std::ptrdiff_t>(partitions / enough_blocks, 4, 32));
+    int const per_block = partitions_per_block(partitions);
     dim3 const grid(static_cast<unsigned>(heads.count), std::max(1U, detail::blocks_for(most, per_block)));
 
     auto const first = detail::table_of(ex, p.partitions.first);
