@@ -8,7 +8,8 @@
 # Needs: nvcc 12.1 or later and a C++20 host compiler; GoogleTest, installed, or its sources in $TIGHTKV_GTEST_SOURCE or
 # /usr/src/googletest. Without GoogleTest the tests are skipped, without compute-sanitizer or PyTorch those steps are,
 # and each says so. Nothing is fetched. Takes about four minutes on 16 cores; every step has a limit of its own.
-# Leaves in $OUT: build.log, tests.log, sanitizer.log, compression.jsonl, peer.jsonl, table.md, ptxas.log, summary.txt.
+# Leaves in $OUT: report.md (what happened, the tables), compression.jsonl, peer.jsonl, and build, ptxas, tests and
+# sanitizer logs.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=${OUT:-build/on_device}
@@ -16,11 +17,11 @@ mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export PATH=$PATH:/usr/local/cuda/bin
-say() { echo "[$SECONDS s] $*" | tee -a "$out/summary.txt"; }
-: >"$out/summary.txt"
+say() { echo "[$SECONDS s] $*" | tee -a "$out/report.md"; }
+: >"$out/report.md"
 
 command -v nvcc >/dev/null || { say "no nvcc here: nothing to do"; exit 1; }
-nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,clocks.max.mem --format=csv,noheader | tee -a "$out/summary.txt"
+nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,clocks.max.mem --format=csv,noheader | tee -a "$out/report.md"
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
 flags=(-std=c++20 -O3 -arch="sm_${capability:-90}" -I include -I tests)
 
@@ -40,7 +41,7 @@ else
 fi
 
 # Build, all files at once
-compile() { nvcc "${flags[@]}" -x cu -c "$1" -o "$2" "${@:3}"; }
+compile() { nvcc "${flags[@]}" -x cu -diag-suppress 177 -c "$1" -o "$2" "${@:3}"; }
 {
   compile benchmarks/cuda/compression.bench.cu "$work/bench.o" -Xptxas -v 2>"$out/ptxas.log" &
   if [[ ${#test_libs[@]} -gt 0 ]]; then
@@ -59,37 +60,44 @@ fi
 # Tests
 if [[ -x $work/tests ]]; then
   timeout 60 "$work/tests" >"$out/tests.log" 2>&1 && say "tests passed" || say "FAILED: tests ($?)"
-  tail -3 "$out/tests.log" | tee -a "$out/summary.txt"
+  tail -3 "$out/tests.log" | tee -a "$out/report.md"
 fi
 
 # Benchmarks
 if [[ -x $work/bench ]]; then
-  timeout 90 "$work/bench" >"$out/compression.jsonl" 2>"$out/bench.log" && say "benchmarks ran" || say "FAILED: benchmarks ($?)"
-  cat "$out/bench.log" >>"$out/summary.txt"
+  timeout 90 "$work/bench" >"$out/compression.jsonl" 2>"$work/bench.log" && say "benchmarks ran" || say "FAILED: benchmarks ($?)"
+  cat "$work/bench.log" >>"$out/report.md"
 fi
 if python3 -c 'import torch' 2>/dev/null; then
-  timeout 60 python3 benchmarks/cuda/peer.py >"$out/peer.jsonl" 2>"$out/peer.log" && say "peer ran" || say "FAILED: peer ($?)"
+  timeout 60 python3 benchmarks/cuda/peer.py >"$out/peer.jsonl" 2>>"$out/build.log" && say "peer ran" || say "FAILED: peer ($?)"
 else
   say "SKIPPED: peer, for want of PyTorch"
   : >"$out/peer.jsonl"
 fi
-python3 benchmarks/cuda/table.py "$out/compression.jsonl" "$out/peer.jsonl" >"$out/table.md" || say "FAILED: table"
+{
+  echo
+  python3 benchmarks/cuda/table.py "$out/compression.jsonl" "$out/peer.jsonl" || say "FAILED: table"
+  echo
+  python3 benchmarks/cuda/ptxas_table.py "$out/ptxas.log"
+  echo
+} >>"$out/report.md"
 
 # compute-sanitizer, on the smallest tests
 if [[ -x $work/tests ]] && command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     timeout 60 compute-sanitizer --tool "$tool" --error-exitcode 9 "$work/tests" \
-      --gtest_filter="${SANITIZED:-*}" >"$out/sanitizer.$tool.log" 2>&1
+      --gtest_filter="${SANITIZED:-cuda_executor.*:cuda_methods.*:cuda_row*:cuda_select*}" >"$work/sanitizer.$tool.log" 2>&1
     status=$?
     case $status in
       0) say "$tool found nothing" ;;
-      124) say "$tool ran out of time, with nothing found so far: $(grep -c "ERROR SUMMARY" "$out/sanitizer.$tool.log") summaries" ;;
+      124) say "$tool ran out of time, with nothing found so far: $(grep -c "ERROR SUMMARY" "$work/sanitizer.$tool.log") summaries" ;;
       *) say "FAILED: $tool ($status)" ;;
     esac
-    tail -2 "$out/sanitizer.$tool.log" | tee -a "$out/summary.txt"
+    tail -2 "$work/sanitizer.$tool.log" | tee -a "$out/report.md"
+    tail -200 "$work/sanitizer.$tool.log" >>"$out/sanitizer.log"
   done
 else
   say "SKIPPED: compute-sanitizer"
 fi
 say "done"
-! grep -q FAILED "$out/summary.txt"
+! grep -q FAILED "$out/report.md"

@@ -14,6 +14,8 @@ void add_methods(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_compress(CLI::App& app);
 void add_run(CLI::App& app);
+void add_shrink(CLI::App& app);
+void add_merge_heads(CLI::App& app);
 
 /// `--method NAME [--set KEY=VALUE]...`, as often as given; a `--set` belongs to the `--method` before it.
 void add_method_options(CLI::App& command, std::vector<method_choice>& chosen);

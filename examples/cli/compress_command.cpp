@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <filesystem>
 #include <iomanip>
 #include <iostream>
 #include <limits>
@@ -11,6 +10,8 @@
 
 #include "commands.hpp"
 #include "executor_choice.hpp"
+#include "paths.hpp"
+#include "thread_pool.hpp"
 
 namespace tightkv::cli {
 namespace {
@@ -24,12 +25,6 @@ struct options {
   int threads = 1;
   bool json = false;
 };
-
-void check_paths(options const& given) {
-  std::error_code ignored;
-  bool const same = given.input == given.output || std::filesystem::equivalent(given.input, given.output, ignored);
-  detail::expects(!same, "OUT", "must not be the input file", "path", given.output);
-}
 
 /// Queries are refused before anything runs, also where they would not be needed in the end.
 void check_queries(method_choice const& choice, dumped_layer const& layer) {
@@ -88,7 +83,7 @@ void print(nlohmann::ordered_json const& report) {
 }
 
 void run(options const& given) {
-  check_paths(given);
+  check_paths(given.input, given.output);
   detail::expects(given.methods.size() == 1, "--method", "must be given once", "given", given.methods.size());
   engine::thread_pool pool(given.threads);
   auto const compress = compressor_named(given.executor, pool);
@@ -130,25 +125,6 @@ void run(options const& given) {
 }
 
 }  // namespace
-
-void add_method_options(CLI::App& command, std::vector<method_choice>& chosen) {
-  command
-      .add_option_function<std::string>(
-          "--method", [&chosen](std::string const& name) { chosen.emplace_back(name); },
-          "Method, as `tightkv methods` lists them")
-      ->trigger_on_parse()
-      ->type_name("NAME");
-  command
-      .add_option_function<std::string>(
-          "--set",
-          [&chosen](std::string const& assignment) {
-            detail::expects(!chosen.empty(), "--set", "belongs after a --method", "set", assignment);
-            chosen.back().set(assignment);
-          },
-          "Parameter of the method before it")
-      ->trigger_on_parse()
-      ->type_name("KEY=VALUE");
-}
 
 void add_compress(CLI::App& app) {
   auto const given = std::make_shared<options>();

@@ -5,10 +5,12 @@
 #include <sstream>
 
 #include <tightkv/interop/gguf.hpp>
+#include <tightkv/interop/llama_state_reader.hpp>
 #include <tightkv/interop/safetensors.hpp>
 
 #include "commands.hpp"
 #include "mapped_file.hpp"
+#include "state_report.hpp"
 
 namespace tightkv::cli {
 namespace {
@@ -88,16 +90,19 @@ void add_inspect(CLI::App& app) {
   };
   auto const given = std::make_shared<options>();
   auto* const command = app.add_subcommand("inspect", "Say what a file is: its kind, shapes, dtypes and bytes.");
-  command->add_option("FILE", given->file, "A safetensors dump or a GGUF model")->required();
+  command->add_option("FILE", given->file, "A safetensors dump, a GGUF model or a sequence state of llama.cpp")
+      ->required();
   command->add_flag("--json", given->json, "Print one JSON object");
   command->callback([given] {
     engine::mapped_file const file(given->file);
-    auto const described =
-        starts_with(file.bytes(), "GGUF") ? describe_gguf(file.bytes()) : describe_safetensors(file.bytes());
+    bool const is_state = llama_state::is_state(file.bytes());
+    auto const described = is_state                            ? describe_state(file.bytes())
+                           : starts_with(file.bytes(), "GGUF") ? describe_gguf(file.bytes())
+                                                               : describe_safetensors(file.bytes());
     if (given->json) {
       std::cout << described.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << '\n';
     } else {
-      print(described);
+      is_state ? print_state(described) : print(described);
     }
   });
 }

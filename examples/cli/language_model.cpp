@@ -5,12 +5,17 @@
 
 namespace tightkv::cli {
 
-std::vector<engine::token> language_model::read_continuation(std::string const& path) const {
+std::vector<engine::token> language_model::read_calibration(std::string const& path) const {
   auto const file = read_file(path);
   auto const text = file.bytes();
   auto tokens = words.encode({reinterpret_cast<char const*>(text.data()), text.size()});
+  detail::expects(!tokens.empty(), "text", "has no tokens", "path", path);
+  return tokens;
+}
+
+std::vector<engine::token> language_model::read_continuation(std::string const& path) const {
+  auto tokens = read_calibration(path);
   auto const limit = static_cast<std::size_t>(weights.shape().context);
-  detail::expects(!tokens.empty(), "run", "a text has no tokens", "path", path);
   detail::expects(tokens.size() <= limit, "run", "a text is longer than the model's context", "tokens", tokens.size(),
                   "context", limit);
   return tokens;

@@ -30,6 +30,8 @@ class language_model {
   std::vector<engine::token> read_context(std::string const& path) const;
   /// The same without a beginning: what goes on where another text ended.
   std::vector<engine::token> read_continuation(std::string const& path) const;
+  /// The same of a text of any length, of which windows are looked at.
+  std::vector<engine::token> read_calibration(std::string const& path) const;
 };
 
 }  // namespace tightkv::cli

@@ -40,6 +40,8 @@ int main(int argc, char** argv) {
   tightkv::cli::add_inspect(app);
   tightkv::cli::add_compress(app);
   tightkv::cli::add_run(app);
+  tightkv::cli::add_shrink(app);
+  tightkv::cli::add_merge_heads(app);
 
   // Known before parsing, so that a mistake on the command line names the command it was made in.
   std::string command = "tightkv";

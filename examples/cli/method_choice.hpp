@@ -45,6 +45,7 @@ class method_choice {
   any_method const& method() const noexcept { return method_; }
   /// Layers that are left whole.
   bool skips(int layer) const noexcept;
+  bool skips_any() const noexcept { return !skip_layers_.empty(); }
   /// Throws `bad_argument` when a layer to skip is not among the first `layers`.
   void check_layers(int layers) const;
 

@@ -62,20 +62,22 @@ class tile {
     constexpr int at_once = 256;
     for (int row = 0; row < end; row += at_once) add_rows(row, std::min(at_once, end - row), past);
     sums_.array().colwise() /= weights_;
+    int const value_dim = dim_ / s_.values_per_row;
     for (int g = 0; g < group_; ++g) {
-      Eigen::Map<rows_of_floats, 0, Eigen::OuterStride<>>(at(s_.out, g), e_.tokens, dim_,
+      int const part = g * s_.values_per_row / group_;
+      Eigen::Map<rows_of_floats, 0, Eigen::OuterStride<>>(at(s_.out, g, value_dim), e_.tokens, value_dim,
                                                           Eigen::OuterStride<>(s_.out.stride)) =
-          sums_.middleRows(g * e_.tokens, e_.tokens);
+          sums_.block(g * e_.tokens, part * value_dim, e_.tokens, value_dim);
     }
   }
 
  private:
   template <class Float>
-  Float* at(tightkv::matrix_view<Float> const& m, int g) const {
-    return m.row(e_.first_token) + (e_.kv_head * group_ + g) * dim_;
+  Float* at(tightkv::matrix_view<Float> const& m, int g, int dim) const {
+    return m.row(e_.first_token) + (e_.kv_head * group_ + g) * dim;
   }
   head_map head_of(tightkv::matrix_view<float const> const& m, int g) const {
-    return {at(m, g), e_.tokens, dim_, Eigen::OuterStride<>(m.stride)};
+    return {at(m, g, dim_), e_.tokens, dim_, Eigen::OuterStride<>(m.stride)};
   }
 
   void add_rows(int first, int count, int past) {

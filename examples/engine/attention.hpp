@@ -17,7 +17,8 @@ struct attention_of {
   kv_cache<T> const& cache;
   int layer = 0;
   tightkv::matrix_view<float const> queries;  ///< new tokens x (query_head, head_dim), after RoPE
-  tightkv::matrix_view<float> out;            ///< the same shape
+  tightkv::matrix_view<float> out;  ///< the same shape, or with shorter heads where a row holds several values
+  int values_per_row = 1;           ///< each for its share of the query heads
 };
 
 /// `out = softmax(queries keys' / sqrt(head_dim)) values`, per query head, over the rows of its KV head: all that were

@@ -1,58 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "forward.hpp"
 
-#include <Eigen/Core>
-
 #include <algorithm>
 #include <set>
 
 #include "attention.hpp"
-#include "convert.hpp"
+#include "block.hpp"
 #include "linear.hpp"
-#include "rope.hpp"
 
 namespace engine {
 namespace {
 
 using tightkv::detail::expects;
 using matrix = tightkv::matrix<float>;
-using floats = Eigen::Map<Eigen::ArrayXf>;
-using const_floats = Eigen::Map<Eigen::ArrayXf const>;
-
-/// Work on single rows is shared out by the dozen.
-template <class F>
-void for_each_row(thread_pool& pool, int rows, F&& f) {
-  int const at_once = 16;
-  pool.run((rows + at_once - 1) / at_once, [&](int task) {
-    for (int r = task * at_once; r < std::min(rows, (task + 1) * at_once); ++r) f(r);
-  });
-}
-
-/// `to = from / rms(from) * scale`, row by row.
-void rms_norm(thread_pool& pool, matrix const& from, std::vector<float> const& scale, float epsilon, matrix& to) {
-  auto const in = from.view();
-  auto const out = to.view();
-  for_each_row(pool, in.rows, [&](int r) {
-    const_floats const x(in.row(r), in.cols);
-    floats(out.row(r), in.cols) =
-        x * (1.0F / std::sqrt(x.square().mean() + epsilon)) * const_floats(scale.data(), in.cols);
-  });
-}
-
-/// `gate = silu(gate) * up`
-void gated(thread_pool& pool, matrix& gate, matrix const& up) {
-  auto const to = gate.view();
-  for_each_row(pool, to.rows, [&](int r) {
-    floats g(to.row(r), to.cols);
-    g = g / (1.0F + (-g).exp()) * const_floats(up.row(r).data(), to.cols);
-  });
-}
-
-void add(thread_pool& pool, matrix& to, matrix const& what) {
-  auto const sum = to.view();
-  for_each_row(pool, sum.rows,
-               [&](int r) { floats(sum.row(r), sum.cols) += const_floats(what.row(r).data(), sum.cols); });
-}
 
 template <class T>
 void check(model const& m, std::span<new_tokens<T> const> sequences) {
@@ -74,95 +34,59 @@ void check(model const& m, std::span<new_tokens<T> const> sequences) {
   }
 }
 
-/// The activations of one call: all new tokens of all sequences, one row each, and what is done to them.
+int rows_in(auto const& sequences) {
+  std::size_t rows = 0;
+  for (auto const& sequence : sequences) rows += sequence.tokens.size();
+  return static_cast<int>(rows);
+}
+
+/// One call: all new tokens of all sequences, one row of the residual stream each, through all layers.
 template <class T>
 class pass {
  public:
   pass(model const& m, thread_pool& pool, std::span<new_tokens<T> const> sequences)
-      : model_(m), pool_(pool), sequences_(sequences), s_(m.shape()), turns_({s_.rope_dimensions, s_.rope_base}) {
+      : model_(m),
+        pool_(pool),
+        sequences_(sequences),
+        s_(m.shape()),
+        block_(s_, pool, rows_in(sequences)),
+        state_(rows_in(sequences), s_.width) {
+    int row = 0;
     for (auto const& sequence : sequences_) {
-      starts_.push_back(rows_);
-      rows_ += static_cast<int>(sequence.tokens.size());
+      starts_.push_back(row);
+      int position = sequence.cache.next_position();
+      for (token const t : sequence.tokens) {
+        std::ranges::copy(model_.embedding().row(t), state_.view().row(row++));
+        block_.add_position(position++);
+      }
     }
-    state_ = matrix(rows_, s_.width);
-    normed_ = matrix(rows_, s_.width);
-    change_ = matrix(rows_, s_.width);
-    queries_ = matrix(rows_, s_.query_heads * s_.head_dim);
-    attended_ = matrix(rows_, s_.query_heads * s_.head_dim);
-    keys_ = matrix(rows_, s_.kv_heads * s_.head_dim);
-    values_ = matrix(rows_, s_.kv_heads * s_.head_dim);
-    gate_ = matrix(rows_, s_.feed_forward);
-    up_ = matrix(rows_, s_.feed_forward);
-    embed();
   }
 
   matrix run() {
     for (auto const& sequence : sequences_) prepare_capture(sequence);
     for (int layer = 0; layer < s_.layers; ++layer) {
-      attention_block(layer);
-      feed_forward_block(model_.layer(layer));
+      auto const& w = model_.layer(layer);
+      block_.project(w, state_.view());
+      block_.turn();
+      block_.merge(w);
+      // The new rows lie behind those in use; they count only when the whole pass is done.
+      for (std::size_t i = 0; i < sequences_.size(); ++i) {
+        sequences_[i].cache.write(layer, rows_of(i, block_.keys()), rows_of(i, block_.values()));
+        capture(sequences_[i], starts_[i], layer);
+      }
+      attend_all(layer);
+      block_.add_attention(w, state_.view());
+      block_.add_feed_forward(w, state_.view());
     }
     for (auto const& sequence : sequences_) sequence.cache.appended(static_cast<int>(sequence.tokens.size()));
     return outputs();
   }
 
  private:
-  void embed() {
-    int row = 0;
-    for (auto const& sequence : sequences_) {
-      int position = sequence.cache.next_position();
-      for (token const t : sequence.tokens) {
-        std::ranges::copy(model_.embedding().row(t), state_.view().row(row++));
-        turns_.add(position++);
-      }
-    }
-  }
-
-  void attention_block(int layer) {
-    auto const& w = model_.layer(layer);
-    rms_norm(pool_, state_, w.attention_norm, s_.rms_epsilon, normed_);
-    linear(pool_, w.query, normed_.view(), queries_.view());
-    linear(pool_, w.key, normed_.view(), keys_.view());
-    linear(pool_, w.value, normed_.view(), values_.view());
-    turn_heads();
-    for (std::size_t i = 0; i < sequences_.size(); ++i) {
-      store(sequences_[i], starts_[i], layer);
-      capture(sequences_[i], starts_[i], layer);
-    }
-    attend_all(layer);
-    linear(pool_, w.attention_output, attended_.view(), change_.view());
-    add(pool_, state_, change_);
-  }
-
-  void feed_forward_block(layer_weights const& w) {
-    rms_norm(pool_, state_, w.feed_forward_norm, s_.rms_epsilon, normed_);
-    linear(pool_, w.gate, normed_.view(), gate_.view());
-    linear(pool_, w.up, normed_.view(), up_.view());
-    gated(pool_, gate_, up_);
-    linear(pool_, w.down, gate_.view(), change_.view());
-    add(pool_, state_, change_);
-  }
-
-  void turn_heads() {
-    auto const queries = queries_.view();
-    auto const keys = keys_.view();
-    for_each_row(pool_, rows_, [&](int r) {
-      for (int h = 0; h < s_.query_heads; ++h) turns_.turn(r, queries.row(r) + h * s_.head_dim);
-      for (int h = 0; h < s_.kv_heads; ++h) turns_.turn(r, keys.row(r) + h * s_.head_dim);
-    });
-  }
-
-  /// Writes the new rows behind those in use; they count only when the whole pass is done.
-  void store(new_tokens<T> const& sequence, int start, int layer) {
-    auto& cache = sequence.cache;
-    for (int h = 0; h < s_.kv_heads; ++h) {
-      auto const end = h * cache.head_stride() + std::ptrdiff_t{cache.length(layer, h)} * s_.head_dim;
-      for (int i = 0; i < static_cast<int>(sequence.tokens.size()); ++i) {
-        auto const at = end + std::ptrdiff_t{i} * s_.head_dim;
-        from_float(keys_.view().row(start + i) + h * s_.head_dim, s_.head_dim, cache.keys(layer) + at);
-        from_float(values_.view().row(start + i) + h * s_.head_dim, s_.head_dim, cache.values(layer) + at);
-      }
-    }
+  /// The rows of one sequence.
+  template <class M>
+  M rows_of(std::size_t i, M const& whole) const {
+    return {whole.row(starts_[i]), static_cast<int>(sequences_[i].tokens.size()), whole.cols, whole.stride};
   }
 
   void prepare_capture(new_tokens<T> const& sequence) const {
@@ -182,7 +106,7 @@ class pass {
     float* out = sequence.queries->layers[static_cast<std::size_t>(layer)].data();
     for (int h = 0; h < to.heads; ++h) {
       for (int r = 0; r < to.rows; ++r) {
-        out = std::copy_n(queries_.view().row(first + r) + h * to.head_dim, to.head_dim, out);
+        out = std::copy_n(block_.queries().row(first + r) + h * to.head_dim, to.head_dim, out);
       }
     }
   }
@@ -190,14 +114,11 @@ class pass {
   void attend_all(int layer) {
     std::vector<attention_of<T>> all;
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
-      auto const rows = static_cast<int>(sequences_[i].tokens.size());
-      auto const part = [&]<class M>(M const& whole) {
-        return M{whole.row(starts_[i]), rows, whole.cols, whole.stride};
-      };
       all.push_back({.cache = sequences_[i].cache,
                      .layer = layer,
-                     .queries = part(queries_.view()),
-                     .out = part(attended_.view())});
+                     .queries = rows_of(i, block_.queries()),
+                     .out = rows_of(i, block_.attended()),
+                     .values_per_row = s_.values_per_row});
     }
     attend<T>(pool_, all);
   }
@@ -216,7 +137,7 @@ class pass {
         std::ranges::copy(state_.row(r), last.view().row(row++));
     }
     matrix hidden(rows, s_.width);
-    rms_norm(pool_, last, model_.output_norm(), s_.rms_epsilon, hidden);
+    rms_norm(pool_, last.view(), model_.output_norm(), s_.rms_epsilon, hidden.view());
     return hidden;
   }
 
@@ -224,10 +145,9 @@ class pass {
   thread_pool& pool_;
   std::span<new_tokens<T> const> sequences_;
   hyper_parameters const& s_;
-  rope turns_;
-  int rows_ = 0;
+  block block_;
+  matrix state_;
   std::vector<int> starts_;
-  matrix state_, normed_, change_, queries_, attended_, keys_, values_, gate_, up_;
 };
 
 }  // namespace

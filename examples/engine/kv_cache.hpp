@@ -9,6 +9,9 @@
 
 #include <tightkv/core/error.hpp>
 #include <tightkv/core/half.hpp>
+#include <tightkv/core/matrix.hpp>
+
+#include "convert.hpp"
 
 namespace engine {
 
@@ -71,6 +74,17 @@ class kv_cache {
                                "length", left, "was", length(layer, h));
     }
     std::ranges::copy(lengths, lengths_.begin() + static_cast<std::ptrdiff_t>(index(layer, 0)));
+  }
+
+  /// Writes rows behind those in use, tokens x (kv_head, head_dim) each. They count once `appended` says so.
+  void write(int layer, tightkv::matrix_view<float const> new_keys, tightkv::matrix_view<float const> new_values) {
+    for (int h = 0; h < shape_.kv_heads; ++h) {
+      auto to = h * head_stride() + std::ptrdiff_t{length(layer, h)} * shape_.head_dim;
+      for (int i = 0; i < new_keys.rows; ++i, to += shape_.head_dim) {
+        from_float(new_keys.row(i) + h * shape_.head_dim, shape_.head_dim, keys(layer) + to);
+        from_float(new_values.row(i) + h * shape_.head_dim, shape_.head_dim, values(layer) + to);
+      }
+    }
   }
 
   /// The rows of `tokens` more tokens have been written behind those in use, in every layer and head.

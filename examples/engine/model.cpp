@@ -77,17 +77,21 @@ class loader {
 
 layer_weights load_layer(loader& load, hyper_parameters const& s, int i) {
   auto const name = [&](char const* part) { return "blk." + std::to_string(i) + '.' + part + ".weight"; };
-  auto const query_width = std::int64_t{s.query_heads} * s.head_dim;
-  auto const kv_width = std::int64_t{s.kv_heads} * s.head_dim;
-  return {.attention_norm = load.vector(name("attn_norm"), s.width),
-          .query = load.matrix(name("attn_q"), query_width, s.width),
-          .key = load.matrix(name("attn_k"), kv_width, s.width),
-          .value = load.matrix(name("attn_v"), kv_width, s.width),
-          .attention_output = load.matrix(name("attn_output"), s.width, query_width),
-          .feed_forward_norm = load.vector(name("ffn_norm"), s.width),
-          .gate = load.matrix(name("ffn_gate"), s.feed_forward, s.width),
-          .up = load.matrix(name("ffn_up"), s.feed_forward, s.width),
-          .down = load.matrix(name("ffn_down"), s.width, s.feed_forward)};
+  auto const width = [](int heads, int dim) { return std::int64_t{heads} * dim; };
+  return {
+      .attention_norm = load.vector(name("attn_norm"), s.width),
+      .query = load.matrix(name("attn_q"), width(s.query_heads, s.key_dim), s.width),
+      .key = load.matrix(name("attn_k"), width(s.key_heads, s.key_dim), s.width),
+      .value = load.matrix(name("attn_v"), width(s.kv_heads, s.head_dim), s.width),
+      .attention_output = load.matrix(name("attn_output"), s.width, width(s.query_heads, s.value_dim())),
+      .key_merge = s.merges_at_run_time ? load.matrix(name("attn_k_merge"), width(s.key_heads, s.key_dim), s.head_dim)
+                                        : weight{},
+      .query_merge = s.merges_at_run_time ? load.matrix(name("attn_q_merge"), width(s.key_heads, s.key_dim), s.head_dim)
+                                          : weight{},
+      .feed_forward_norm = load.vector(name("ffn_norm"), s.width),
+      .gate = load.matrix(name("ffn_gate"), s.feed_forward, s.width),
+      .up = load.matrix(name("ffn_up"), s.feed_forward, s.width),
+      .down = load.matrix(name("ffn_down"), s.width, s.feed_forward)};
 }
 
 }  // namespace
@@ -108,10 +112,20 @@ hyper_parameters read_hyper_parameters(tightkv::gguf::file const& file) {
   auto const value_dim = dimension_or(file, "llama.attention.value_length", s.head_dim);
   expects(value_dim == s.head_dim, "engine::model", "keys and values must have the same length", "key_length",
           s.head_dim, "value_length", value_dim);
-  s.rope_dimensions = dimension_or(file, "llama.rope.dimension_count", s.head_dim);
-  expects(s.rope_dimensions % 2 == 0 && s.rope_dimensions <= s.head_dim, "engine::model",
+  s.merges_at_run_time = file.find("tightkv.key_heads") != nullptr;
+  s.key_heads = dimension_or(file, "tightkv.key_heads", s.kv_heads);
+  s.key_dim = dimension_or(file, "tightkv.key_dim", s.head_dim);
+  s.values_per_row = dimension_or(file, "tightkv.values_per_row", 1);
+  expects(s.key_heads % s.kv_heads == 0 && s.query_heads % s.key_heads == 0, "engine::model",
+          "key heads must be a multiple of KV heads and divide the query heads", "key_heads", s.key_heads, "kv_heads",
+          s.kv_heads);
+  expects(s.head_dim % s.values_per_row == 0 && s.query_heads / s.kv_heads % s.values_per_row == 0, "engine::model",
+          "a row must hold whole values, each for a whole number of query heads", "values_per_row", s.values_per_row,
+          "head_dim", s.head_dim);
+  s.rope_dimensions = dimension_or(file, "llama.rope.dimension_count", s.key_dim);
+  expects(s.rope_dimensions % 2 == 0 && s.rope_dimensions <= s.key_dim, "engine::model",
           "RoPE must turn an even number of a head's dimensions", "dimensions", s.rope_dimensions, "head_dim",
-          s.head_dim);
+          s.key_dim);
   s.context = dimension(file, "llama.context_length");
   s.rope_base = file.get_or("llama.rope.freq_base", 10000.0F);
   s.rms_epsilon = file.get<float>("llama.attention.layer_norm_rms_epsilon");

@@ -18,12 +18,20 @@ struct hyper_parameters {
   int feed_forward = 0;  ///< width inside the feed-forward block
   int query_heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;
+  int head_dim = 0;         ///< of a cached row
   int rope_dimensions = 0;  ///< of each head, the first ones
   int context = 0;          ///< tokens the model was trained for
   int vocabulary = 0;
   float rope_base = 10000;
   float rms_epsilon = 1e-5F;
+
+  // Models whose key heads were merged by `tightkv merge-heads` in a way that takes a projection after RoPE.
+  bool merges_at_run_time = false;
+  int key_heads = 0;       ///< that W_K makes; otherwise as many as KV heads
+  int key_dim = 0;         ///< of those and of W_Q's heads; otherwise head_dim
+  int values_per_row = 1;  ///< shorter values side by side in a cached row, each for its share of the query heads
+
+  int value_dim() const noexcept { return head_dim / values_per_row; }
 };
 
 /// Reads them from the metadata. Throws `bad_argument` for another architecture than `llama`, for what this engine does
@@ -39,6 +47,8 @@ struct layer_weights {
   weight key;
   weight value;
   weight attention_output;
+  weight key_merge;    ///< matrices (key heads of a KV head, key_dim) x head_dim, one below the other, of each KV head
+  weight query_merge;  ///< key_dim x head_dim, one below the other, of each key head
   std::vector<float> feed_forward_norm;
   weight gate;
   weight up;

@@ -14,6 +14,8 @@
 #include <tightkv/methods/compress.hpp>
 #include <tightkv/ops/freed_pages.hpp>
 #include <tightkv/ops/gather.hpp>
+#include <tightkv/ops/gram_update.hpp>
+#include <tightkv/ops/project_heads.hpp>
 #include <tightkv/version.hpp>
 #include <tightkv/view/batch.hpp>
 #include <tightkv/view/layouts.hpp>

@@ -30,11 +30,11 @@ TEST_F(command_line, version) {
 
 TEST_F(command_line, help_names_the_sub_commands) {
   auto const help = said({"--help"});
-  for (char const* name : {"methods", "inspect", "compress", "run"}) EXPECT_THAT(help, HasSubstr(name));
+  for (char const* name : {"methods", "inspect", "compress", "run", "merge-heads"}) EXPECT_THAT(help, HasSubstr(name));
 }
 
 TEST_F(command_line, every_sub_command_has_help) {
-  for (char const* name : {"methods", "inspect", "compress", "run"}) {
+  for (char const* name : {"methods", "inspect", "compress", "run", "merge-heads"}) {
     EXPECT_THAT(said({name, "--help"}), HasSubstr(std::string("tightkv ") + name));
   }
 }

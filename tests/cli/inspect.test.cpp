@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <engine/gguf_builder.hpp>
+#include <interop/state_builder.hpp>
 
 #include "command.hpp"
 
@@ -55,6 +56,29 @@ TEST_F(inspect, a_model) {
   EXPECT_EQ(d["tensors"][0]["bytes"], 128);
 }
 
+TEST_F(inspect, a_state_of_llama_cpp) {
+  test::stream_of_cells const made{
+      .cells = 5, .values = test::tensor_type::f32, .transposed = true, .first_position = 2},
+      windowed{.cells = 1, .layers = 3};
+  auto const bytes = test::state_builder{.sections = {{made}, {windowed}}, .tokens = {1, 2, 3}}.file();
+  put(in, {reinterpret_cast<char const*>(bytes.data()), bytes.size()});
+  auto const d = described(in);
+  EXPECT_EQ(d["kind"], "llama.cpp sequence state");
+  EXPECT_EQ(d["form"], "file");
+  EXPECT_EQ(d["version"], 3);
+  EXPECT_EQ(d["listed_tokens"], 3);
+  EXPECT_EQ(d["whole"], false);
+  EXPECT_EQ(d["base"]["streams"], nlohmann::json::parse(R"([{"tokens": 5, "positions": [2, 6], "layers": 2,
+    "keys": {"rows": [{"type": "F16", "width": 8, "row_bytes": 16, "transposed": false}], "bytes": 160},
+    "values": {"rows": [{"type": "F32", "width": 8, "row_bytes": 32, "transposed": true}], "bytes": 320}}])"));
+  EXPECT_EQ(d["window"]["streams"][0]["layers"], 3);
+  auto const ran = run({"inspect", in});
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_THAT(ran.out, HasSubstr("5 tokens at positions 2 to 6, 2 layers"));
+  EXPECT_THAT(ran.out, HasSubstr("F32 rows of 8 (32 bytes, transposed)"));
+  EXPECT_THAT(ran.out, HasSubstr("tokens are missing"));
+}
+
 TEST_F(inspect, for_people) {
   one_head({{3, 4}, {0, 1}}).write(in);
   auto const ran = run({"inspect", in});
@@ -67,6 +91,7 @@ TEST_F(inspect, refuses_what_it_does_not_know) {
   expect_inspect_refused("", in);
   expect_inspect_refused("A text, and nothing else in it.", "");
   expect_inspect_refused("GGUF", "");
+  expect_inspect_refused("qsgg\3", "ends too early");
 }
 
 TEST_F(inspect, refuses_what_is_cut_off) {

@@ -44,7 +44,8 @@ inline void run_grid(char const* what, launch_shape const& shape, void (*body)(v
 template <class... Parameters, class... Args>
 cudaError_t launch(void (*kernel)(Parameters...), launch_shape const& shape, cudaStream_t stream, char const* what,
                    Args&&... args) {
-  static_assert((0 + ... + sizeof(Parameters)) <= 4096, "a kernel's parameters fill at most 4 KiB");
+  static_assert((0 + ... + sizeof(Parameters)) <= 32764,
+                "a kernel's parameters fill at most 32764 bytes");  // from CUDA 12.1 on
   struct call {
     void (*kernel)(Parameters...);
     std::tuple<Parameters...> arguments;

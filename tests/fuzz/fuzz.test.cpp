@@ -13,6 +13,7 @@
 
 #include <fuzz/counting_new.hpp>
 #include <fuzz/gguf.hpp>
+#include <fuzz/llama_state.hpp>
 #include <fuzz/mutate.hpp>
 #include <fuzz/plans.hpp>
 #include <fuzz/safetensors.hpp>
@@ -48,7 +49,7 @@ struct target_name {
     return Target::name;
   }
 };
-using targets = ::testing::Types<fuzz::safetensors, fuzz::gguf, fuzz::views, fuzz::plans>;
+using targets = ::testing::Types<fuzz::safetensors, fuzz::gguf, fuzz::llama_state, fuzz::views, fuzz::plans>;
 TYPED_TEST_SUITE(fuzz_test, targets, target_name);
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include <fuzz/counting_new.hpp>
 #include <fuzz/gguf.hpp>
+#include <fuzz/llama_state.hpp>
 #include <fuzz/mutate.hpp>
 #include <fuzz/plans.hpp>
 #include <fuzz/safetensors.hpp>

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,18 @@ TEST(write_file, writes_the_pieces_one_after_the_other_in_place_of_the_old_file)
   tests::put(here / "out", "old");
   tightkv::write_file(here / "out", {bytes_of("ne"), {}, bytes_of("w")});
   EXPECT_EQ(tests::text_in(here / "out"), "new");
+  EXPECT_THAT(here.names(), ElementsAre("out"));
+}
+
+TEST(write_file, whoever_fails_half_way_leaves_the_old_file_and_nothing_else) {
+  tests::temporary_directory const here;
+  tests::put(here / "out", "old");
+  auto const half_of_it = [](auto const& put) {
+    put(bytes_of("ne"));
+    throw std::runtime_error("no more");
+  };
+  EXPECT_THROW(tightkv::write_file(here / "out", half_of_it), std::runtime_error);
+  EXPECT_EQ(tests::text_in(here / "out"), "old");
   EXPECT_THAT(here.names(), ElementsAre("out"));
 }
 

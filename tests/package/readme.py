@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""readme.py COMPILER SOURCE_DIR WORK_DIR: the C++ in our Markdown compiles, and programs run.
+"""readme.py COMPILER SOURCE_DIR WORK_DIR [FLAG]...: the C++ in our Markdown compiles, and programs run.
 
 Every ```cpp block of README.md, CONTRIBUTING.md and include/tightkv/**/*.md counts:
 * with `int main` it is a program: compiled, linked and run; it must exit 0;
@@ -23,7 +23,7 @@ import sys
 compiler, source, work = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 BLOCK = re.compile(r"(?:^<!-- given:\n(?P<given>.*?)^-->\s*)?^```cpp\n(?P<code>.*?)^```", re.M | re.S)
 FILE_SCOPE = re.compile(r"(template|struct|class|enum|namespace|concept|inline|constexpr|static_assert|int main)\b")
-FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-I", str(source / "include")]
+FLAGS = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-I", str(source / "include"), *sys.argv[4:]]
 
 
 def translation_unit(path, text, match):

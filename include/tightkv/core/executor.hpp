@@ -8,6 +8,9 @@
 #include <memory_resource>
 #include <utility>
 
+#include <tightkv/core/error.hpp>
+#include <tightkv/core/instruction_set.hpp>
+
 namespace tightkv {
 
 /// Memory spaces are types, so that a device view given to a CPU executor does not compile.
@@ -57,6 +60,8 @@ class basic_plain_cpu {
   std::pmr::memory_resource* scratch_ = std::pmr::get_default_resource();
 };
 
+inline namespace TIGHTKV_KERNELS_FOR {
+
 /// The calling thread, or the owner's threads, and the fastest kernels for the machine.
 ///
 ///     auto const ex = tightkv::cpu{};                                     // serial
@@ -73,9 +78,26 @@ class basic_cpu : public basic_plain_cpu<ForEachIndex> {
   basic_cpu() = default;
   explicit basic_cpu(ForEachIndex for_each_index, std::pmr::memory_resource* scratch = std::pmr::get_default_resource())
       : basic_plain_cpu<ForEachIndex>(std::move(for_each_index), scratch) {}
+
+  /// The instruction set whose kernels run: the best of the machine.
+  instruction_set instructions() const noexcept { return instructions_; }
+
+  /// The same, held to another instruction set: for comparisons. Throws `bad_argument` if it does not run here.
+  basic_cpu with(instruction_set set) const {
+    detail::expects(runs(set), "cpu", "the instruction set must be one that runs here", "set", static_cast<int>(set));
+    basic_cpu limited = *this;
+    limited.instructions_ = set;
+    return limited;
+  }
+
+ private:
+  instruction_set instructions_ = best_instruction_set();
 };
 
 using cpu = basic_cpu<>;
+
+}  // namespace TIGHTKV_KERNELS_FOR
+
 using plain_cpu = basic_plain_cpu<>;
 
 static_assert(executor<cpu> && executor<plain_cpu>);

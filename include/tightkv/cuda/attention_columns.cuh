@@ -159,7 +159,7 @@ __device__ void set_first(given_lse<RowLse>& lse, int first) {
 
 /// Block (row of the result, tile of keys). `finish(row, key, sum, finite)` takes each sum.
 template <class Keys, class Queries, class Normaliser, class Finish>
-__global__ void __launch_bounds__(attention_tuning::threads)
+__global__ void __launch_bounds__(attention_tuning::threads, 2)
     attention_columns_kernel(__grid_constant__ Keys const keys, __grid_constant__ Queries const queries,
                              attention_job job, Normaliser normaliser, Finish finish) {
   using tuning = attention_tuning;

@@ -16,7 +16,7 @@ namespace detail {
 
 struct compact_tuning {
   static constexpr int threads = 256;
-  static constexpr int pieces_per_thread = 4;
+  static constexpr int pieces_per_thread = 2;
   static constexpr int pieces = threads * pieces_per_thread;  // between two barriers
   static constexpr int enough_blocks = 1024;
 };
@@ -71,26 +71,31 @@ __device__ void move_pieces(Head const& rows, int begin, int width, int const* k
       from[i] = load(kept + first + i);
     }
     __syncthreads();
+    // The row of the tile, and the first element, of a thread's m-th piece.
+    auto const row_of = [&](int m) {
+      int const i = m * compact_tuning::threads + static_cast<int>(threadIdx.x);
+      return piece_order<row_type>::along_rows ? i / width : i % tile;
+    };
+    auto const element_of = [&](int m) {
+      int const i = m * compact_tuning::threads + static_cast<int>(threadIdx.x);
+      return (begin + (piece_order<row_type>::along_rows ? i % width : i / tile)) * team::width;
+    };
     typename team::packet_type piece[mine];
-    int source[mine];
-    int target[mine];
-    int element[mine];
+    unsigned moves = 0;  // bit m: the m-th piece
 #pragma unroll
     for (int m = 0; m < mine; ++m) {
-      int const i = m * compact_tuning::threads + static_cast<int>(threadIdx.x);
-      int const row = piece_order<row_type>::along_rows ? i / width : i % tile;
-      int const column = piece_order<row_type>::along_rows ? i % width : i / tile;
-      bool const there = row < in_tile && column < width;
-      target[m] = first + row;
-      source[m] = target[m];
-      if (there) source[m] = from[row];
-      element[m] = (begin + column) * team::width;
-      if (source[m] != target[m]) piece[m] = team::read(rows[source[m]], element[m]);
+      int const row = row_of(m);
+      int const element = element_of(m);
+      if (row >= in_tile || element >= (begin + width) * team::width) continue;
+      int const source = from[row];
+      if (source == first + row) continue;
+      piece[m] = team::read(rows[source], element);
+      moves |= 1U << m;
     }
     __syncthreads();  // every row of the tile has been read before one is overwritten
 #pragma unroll
     for (int m = 0; m < mine; ++m) {
-      if (source[m] != target[m]) write_piece(rows[target[m]], element[m], piece[m]);
+      if ((moves >> m & 1U) != 0) write_piece(rows[first + row_of(m)], element_of(m), piece[m]);
     }
   }
 }
@@ -123,7 +128,7 @@ plane_list<P, More...> list_of(P const& first, More const&... more) {
 }
 
 template <class Planes>
-__global__ void __launch_bounds__(compact_tuning::threads, 4)
+__global__ void __launch_bounds__(compact_tuning::threads, 3)
     compact_kernel(device_plan p, int first_head, __grid_constant__ Planes const planes) {
   int const h = first_head + static_cast<int>(blockIdx.x);
   planes.visit(blockIdx.z, [&](auto const& rows) {

@@ -170,10 +170,16 @@ __global__ void __launch_bounds__(2 * lag_tuning::threads, Steps <= 8 ? 2 : 1)
     }
   };
   // Whole warps take either branch, and meet in the barriers of `join_and_score`.
-  if constexpr (planes == 2) {
-    if (warp >= lag_tuning::warps) return walk(1, values);
+  int const plane = warp / lag_tuning::warps;
+  if constexpr (planes == 1) {
+    walk(0, keys);
+  } else if constexpr (std::is_same_v<Keys, Values>) {
+    walk(plane, plane == 0 ? keys : values);  // one copy of the code
+  } else if (plane == 0) {
+    walk(0, keys);
+  } else {
+    walk(1, values);
   }
-  walk(0, keys);
 }
 
 }  // namespace detail

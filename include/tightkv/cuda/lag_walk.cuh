@@ -124,7 +124,8 @@ class lag_walk {
       int const i = now_.offset + row_;
       wait_for_all_but<lag_tuning::stages - 1>();
       __syncwarp();
-      float u = scored ? spread(row_there(i < lag_)) : unjudged;
+      float u = unjudged;
+      if (scored) u = all_count_ ? spread<true>(row_there(i < lag_)) : spread<false>(row_there(i < lag_));
       // Read again: shared memory is cheaper than the registers that would hold the row until here.
       auto const words = row_there(i < lag_);
       bool const finite = all_finite(words, scored && all_count_ && is_finite(u));
@@ -169,7 +170,7 @@ class lag_walk {
   }
   static __device__ word all_elements(float x) {
     word w;
-    for (auto& element : w.element) element = T(x);
+    for (auto& element : w.element) element = from_float<T>(x);
     return w;
   }
   /// Rows [offset, offset + rows_at_once) of the partition that begins at `begin`.
@@ -212,18 +213,20 @@ class lag_walk {
 #pragma unroll
       for (int i = 0; i < width; ++i) {
         if (!scored) continue;
-        low_of_next_[s][i] = ranges.low[channel(s) + i];
+        low_of_next_[s].element[i] = from_float<T>(ranges.low[channel(s) + i]);
         scale_[s][i] = ranges.scale[channel(s) + i];
       }
     }
   }
 
   /// True for a channel that takes part; cheap where all do.
+  template <bool All>
   __device__ bool counts(int s, int i) const {
-    return all_count_ ? s * lane_sum::lanes < head_dim_ : scale_[s][i] != 0.0F;
+    return All ? s * lane_sum::lanes < head_dim_ : scale_[s][i] != 0.0F;
   }
 
   /// As `spread` of the plain kernel, for a row of finite values.
+  template <bool All>
   __device__ float spread(row_words const& words) const {
     float above_low[Steps][width];
     team_sum<team> sum;
@@ -231,8 +234,8 @@ class lag_walk {
     for (int s = 0; s < Steps; ++s) {
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        above_low[s][i] = to_float(words.step[s].element[i]) - low_of_next_[s][i];
-        if (counts(s, i)) sum.lane[i] = fma(above_low[s][i], scale_[s][i], sum.lane[i]);
+        above_low[s][i] = to_float(words.step[s].element[i]) - to_float(low_of_next_[s].element[i]);
+        if (counts<All>(s, i)) sum.lane[i] = fma(above_low[s][i], scale_[s][i], sum.lane[i]);
       }
     }
     float const mean = sum.total() / static_cast<float>(channels_);
@@ -242,7 +245,7 @@ class lag_walk {
 #pragma unroll
       for (int i = 0; i < width; ++i) {
         float const deviation = fma(above_low[s][i], scale_[s][i], -mean);
-        if (counts(s, i)) squares.lane[i] = fma(deviation, deviation, squares.lane[i]);
+        if (counts<All>(s, i)) squares.lane[i] = fma(deviation, deviation, squares.lane[i]);
       }
     }
     float const total = squares.total();
@@ -282,7 +285,7 @@ class lag_walk {
   int stage_ = 0;
   int channels_ = 0;
   bool all_count_ = false;
-  float low_of_next_[Steps][width] = {};
+  word low_of_next_[Steps] = {};
   float scale_[Steps][width] = {};
   word low_[Steps];
   word high_[Steps];

@@ -86,6 +86,20 @@ __device__ __forceinline__ float to_float(T x) {
   return static_cast<float>(x);
 }
 
+/// The T that has this value; there must be one.
+template <class T>
+__device__ __forceinline__ T from_float(float x) {
+#if defined(__CUDA_ARCH__)
+  T y;
+  if constexpr (std::is_same_v<T, half>) asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  if constexpr (std::is_same_v<T, bfloat16>) y.bits = static_cast<std::uint16_t>(bits_as<std::uint32_t>(x) >> 16);
+  if constexpr (std::is_same_v<T, float>) y = x;
+  return y;
+#else
+  return T(x);
+#endif
+}
+
 /// The smaller, or the larger, of each two elements; none of them is NaN. One instruction for a pair of 16-bit numbers.
 template <class T, int Bytes>
 __device__ __forceinline__ packet<T, Bytes> least(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {

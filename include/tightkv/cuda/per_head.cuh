@@ -27,7 +27,7 @@ struct per_head {
 /// Bytes that travel as a kernel's argument: captured with the launch, so neither the caller's memory nor a staging
 /// buffer has to live on, and nothing waits.
 struct parcel {
-  static constexpr int most = 896;  // all arguments of a kernel have 4 KiB
+  static constexpr int most = 896;
   std::uint32_t word[most];
 };
 

@@ -2,9 +2,12 @@
 /// Whole files in and out: read into memory aligned for any element, written so that a failure leaves the old file.
 #pragma once
 
+#include <cerrno>
+#include <concepts>
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -42,10 +45,17 @@ namespace detail {
   refuse(who, rule, {{"path", path.string()}});
 }
 
+// With what the system says: that the disk is full, for one.
+[[noreturn]] inline void refuse_unwritten(char const* rule, std::filesystem::path const& path, int error) {
+  refuse("write_file", rule, {{"path", path.string()}, {"error", std::generic_category().message(error)}});
+}
+
 struct close_file {
   void operator()(std::FILE* f) const noexcept { std::fclose(f); }
 };
 using file_handle = std::unique_ptr<std::FILE, close_file>;
+
+using put_bytes = std::function<void(std::span<std::byte const>)>;
 
 // A file that is gone again unless it was renamed to where it belongs.
 class temporary_file {
@@ -57,7 +67,7 @@ class temporary_file {
       path_ += ".part" + std::to_string(i);
       handle_.reset(std::fopen(path_.string().c_str(), "wbx"));
     }
-    if (!handle_) refuse_path("write_file", "the file cannot be created", target);
+    if (!handle_) refuse_unwritten("the file cannot be created", target, errno);
   }
   temporary_file(temporary_file const&) = delete;
   temporary_file& operator=(temporary_file const&) = delete;
@@ -75,6 +85,7 @@ class temporary_file {
     std::error_code failed;
     std::filesystem::rename(path_, target, failed);
     if (!failed) path_.clear();
+    errno = failed.value();
     return !failed;
   }
 
@@ -122,14 +133,16 @@ inline file_bytes read_file(std::filesystem::path const& path) {
   }
 }
 
-/// Writes `pieces`, one after the other, as the new contents of a file: all of them or nothing.
+/// Writes what `produce` puts, one piece after the other, as the new contents of a file: all of it or nothing.
 ///
-///     tightkv::write_file("out.bin", {header, data});
+///     tightkv::write_file("out.bin", [&](auto const& put) { put(header); put(data); });
 ///
-/// The bytes go to a temporary file beside `path`, which takes its place at the end: whoever fails half-way leaves the
-/// old file as it was, and a reader never sees half a file. The pieces may lie in the old file's own mapping.
-/// Throws `bad_argument` when `path` exists and is no regular file, or cannot be written.
-inline void write_file(std::filesystem::path const& path, std::span<std::span<std::byte const> const> pieces) {
+/// The bytes go to a temporary file beside `path`, which takes its place at the end: whoever fails half-way, in
+/// `produce` too, leaves the old file as it was, and a reader never sees half a file. The pieces may lie in the old
+/// file's own mapping. Throws `bad_argument` when `path` exists and is no regular file, or cannot be written.
+template <class Produce>
+requires std::invocable<Produce&, detail::put_bytes const&>
+void write_file(std::filesystem::path const& path, Produce&& produce) {
   std::error_code failed;
   auto const status = std::filesystem::status(path, failed);
   if (std::filesystem::is_directory(status)) detail::refuse_path("write_file", "the path is a directory", path);
@@ -142,10 +155,20 @@ inline void write_file(std::filesystem::path const& path, std::span<std::span<st
                           ? std::filesystem::weakly_canonical(path, failed)
                           : path;
   detail::temporary_file file(target);
-  for (auto const piece : pieces) {
-    if (!file.write(piece)) detail::refuse_path("write_file", "the file cannot be written whole", path);
-  }
-  if (!file.rename_to(target)) detail::refuse_path("write_file", "the file cannot be written", path);
+  detail::put_bytes const put = [&](std::span<std::byte const> piece) {
+    if (!file.write(piece)) detail::refuse_unwritten("the file cannot be written whole", path, errno);
+  };
+  produce(put);
+  if (!file.rename_to(target)) detail::refuse_unwritten("the file cannot be written", path, errno);
+}
+
+/// The same for pieces that are there already.
+///
+///     tightkv::write_file("out.bin", {header, data});
+inline void write_file(std::filesystem::path const& path, std::span<std::span<std::byte const> const> pieces) {
+  write_file(path, [&](auto const& put) {
+    for (auto const piece : pieces) put(piece);
+  });
 }
 
 inline void write_file(std::filesystem::path const& path, std::initializer_list<std::span<std::byte const>> pieces) {

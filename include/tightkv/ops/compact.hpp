@@ -93,7 +93,6 @@ struct kernel<compact_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<compact_fn, basic_cpu<F>> : kernel<compact_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/compact.hpp>  // the fast kernel

@@ -42,7 +42,6 @@ struct kernel<gather_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<gather_fn, basic_cpu<F>> : kernel<gather_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/gather.hpp>  // the fast kernel

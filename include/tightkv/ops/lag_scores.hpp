@@ -179,7 +179,6 @@ struct kernel<lag_scores_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<lag_scores_fn, basic_cpu<F>> : kernel<lag_scores_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/lag_scores.hpp>  // the fast kernel

@@ -37,7 +37,6 @@ struct kernel<row_norms_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<row_norms_fn, basic_cpu<F>> : kernel<row_norms_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/row_norms.hpp>  // the fast kernel

@@ -68,7 +68,6 @@ struct kernel<select_partitions_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<select_partitions_fn, basic_cpu<F>> : kernel<select_partitions_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/select_partitions.hpp>  // the fast kernel

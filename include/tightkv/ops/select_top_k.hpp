@@ -83,7 +83,6 @@ struct kernel<select_top_k_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<select_top_k_fn, basic_cpu<F>> : kernel<select_top_k_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/select_top_k.hpp>  // the fast kernel

@@ -103,7 +103,8 @@ class plane {
   std::byte* base_;
   Layout layout_;
   int head_dim_;
-  [[no_unique_address]] Shape shape_;
+  // Not [[no_unique_address]]: with it nvcc 13 steps through an array of planes by another size than sizeof says.
+  Shape shape_;
 };
 
 /// Anything with rows per head: a `plane`, a `batch` of planes, or an engine's own type.

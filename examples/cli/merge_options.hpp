@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What `tightkv merge-heads` was asked.
+#pragma once
+
+#include <string>
+
+namespace tightkv::cli {
+
+struct merge_options {
+  std::string input;
+  std::string output;
+  std::string calibrate;
+  int kv_heads = 0;
+  std::string keys = "commuting-query";
+  std::string values = "output";
+  std::string refit = "residual";
+  std::string type = "f16";
+  int windows = 12;  ///< of the calibration text
+  int window_tokens = 1024;
+  int threads = 1;
+  bool json = false;
+};
+
+/// Whether the keys take matrices at run time, which only our engine applies.
+inline bool merges_at_run_time(merge_options const& asked) {
+  return asked.keys == "post-rope" || asked.keys == "layer-wide" || asked.keys == "kq-svd";
+}
+
+}  // namespace tightkv::cli

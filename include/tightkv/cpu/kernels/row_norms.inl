@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The sums of squares of four rows.
+template <class T>
+TIGHTKV_INLINE four sums_of_squares(T const* a, T const* b, T const* c, T const* d, int dim) {
+  floats sum_a = all<floats>(0.0F);
+  floats sum_b = sum_a;
+  floats sum_c = sum_a;
+  floats sum_d = sum_a;
+  int i = 0;
+  for (; i + lanes<floats> <= dim; i += lanes<floats>) {
+    floats const x_a = load<floats>(a + i);
+    floats const x_b = load<floats>(b + i);
+    floats const x_c = load<floats>(c + i);
+    floats const x_d = load<floats>(d + i);
+    sum_a = fma(x_a, x_a, sum_a);
+    sum_b = fma(x_b, x_b, sum_b);
+    sum_c = fma(x_c, x_c, sum_c);
+    sum_d = fma(x_d, x_d, sum_d);
+  }
+  if (i < dim) {
+    floats const x_a = load_first<floats>(a + i, dim - i);
+    floats const x_b = load_first<floats>(b + i, dim - i);
+    floats const x_c = load_first<floats>(c + i, dim - i);
+    floats const x_d = load_first<floats>(d + i, dim - i);
+    sum_a = fma(x_a, x_a, sum_a);
+    sum_b = fma(x_b, x_b, sum_b);
+    sum_c = fma(x_c, x_c, sum_c);
+    sum_d = fma(x_d, x_d, sum_d);
+  }
+  return totals(sum_a, sum_b, sum_c, sum_d);
+}
+
+/// out[i] = the sum of squares of row i. Four streams at a time, each a quarter of the rows: a core waits for one
+/// stream longer than for several.
+template <class T>
+inline void sums_of_squares_of(vectors, T const* const* rows, int count, int dim, float* out) {
+  int const quarter = (count + 3) / 4;
+  for (int i = 0; i < quarter; ++i) {
+    int const b = i + quarter < count ? i + quarter : i;
+    int const c = i + 2 * quarter < count ? i + 2 * quarter : i;
+    int const d = i + 3 * quarter < count ? i + 3 * quarter : i;
+    four const sums = sums_of_squares(rows[i], rows[b], rows[c], rows[d], dim);
+    out[d] = sums[3];
+    out[c] = sums[2];
+    out[b] = sums[1];
+    out[i] = sums[0];
+  }
+}

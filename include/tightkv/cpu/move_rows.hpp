@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Rows on their way to somewhere else: plain copies, but memory is told in advance which rows come next.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <span>
+
+#include <tightkv/view/plane.hpp>
+
+namespace tightkv::detail {
+
+/// Part of every row: bytes [begin, end).
+struct row_slice {
+  std::size_t begin;
+  std::size_t end;
+};
+
+/// How the rows of a plane are cut where there are fewer heads than threads may be: in place, the rows of a head move
+/// one after another, but slices of them know nothing of each other.
+struct row_slices {
+  std::size_t row_bytes;
+  int count;
+
+  row_slices(int heads, std::ptrdiff_t bytes_of_a_row) : row_bytes(static_cast<std::size_t>(bytes_of_a_row)) {
+    constexpr int enough = 8;
+    constexpr std::size_t least = 128;  // bytes: two cache lines
+    auto const most = static_cast<int>(std::min<std::size_t>(row_bytes / least, enough));
+    count = std::clamp(enough / std::max(1, heads), 1, std::max(1, most));
+  }
+  row_slice operator[](int i) const noexcept {
+    auto const n = static_cast<std::size_t>(count);
+    auto const at = static_cast<std::size_t>(i);
+    return {row_bytes * at / n, row_bytes * (at + 1) / n};
+  }
+};
+
+/// Copies the rows `tokens` of one head to rows `first`, `first + 1`, ... of another, or of itself if they do not move
+/// right.
+template <class From, class To>
+void move_rows(From const& from, std::span<int const> tokens, To const& to, int first, row_slice slice) {
+  constexpr std::size_t at_once = 64;
+  constexpr std::size_t ahead = 8;
+  constexpr std::size_t line = 64;
+  std::byte const* source[at_once + ahead];
+  std::size_t const bytes = slice.end - slice.begin;
+  auto const address = [&](std::size_t j) {
+    return reinterpret_cast<std::byte const*>(from[tokens[j]].data) + slice.begin;
+  };
+  std::size_t known = 0;  // rows whose address is in `source`, counted from the block's first
+  for (std::size_t begin = 0; begin < tokens.size(); begin += at_once) {
+    std::size_t const left = tokens.size() - begin;
+    for (std::size_t const wanted = std::min(left, at_once + ahead); known < wanted; ++known)
+      source[known] = address(begin + known);
+    for (std::size_t j = 0; j < std::min(left, at_once); ++j) {
+      if (j + ahead < left) {
+        for (std::size_t b = 0; b < bytes; b += line) __builtin_prefetch(source[j + ahead] + b);
+      }
+      auto const row = to[first + static_cast<int>(begin + j)];
+      std::memcpy(reinterpret_cast<std::byte*>(row.data) + slice.begin, source[j], bytes);
+    }
+    std::copy(source + std::min(known, at_once), source + known, source);
+    known -= std::min(known, at_once);
+  }
+}
+
+}  // namespace tightkv::detail

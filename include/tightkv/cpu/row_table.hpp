@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The addresses of some rows of a head: fast kernels work on any layout through them.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <memory_resource>
+#include <type_traits>
+#include <vector>
+
+#include <tightkv/view/plane.hpp>
+
+namespace tightkv::detail {
+
+/// A plane whose rows lie in one piece each.
+template <class P>
+concept has_whole_rows = requires(P const& p) {
+  { p.head(0)[0].data } -> std::convertible_to<typename P::value_type const*>;
+};
+
+/// Rows [begin, end) of a head: where they are, or, where their values are scattered, where copies of them are.
+template <kv_plane P>
+class row_table {
+ public:
+  using value_type = typename P::value_type;
+
+  explicit row_table(std::pmr::memory_resource* memory) : rows_(memory), copies_(memory) {}
+
+  template <class Head>
+  value_type const* const* of(Head const& head, int head_dim, int begin, int end) {
+    rows_.resize(static_cast<std::size_t>(end - begin));
+    if constexpr (has_whole_rows<P>) {
+      for (int t = begin; t < end; ++t) rows_[static_cast<std::size_t>(t - begin)] = head[t].data;
+    } else {
+      auto const dim = static_cast<std::size_t>(head_dim);
+      copies_.resize(rows_.size() * dim);
+      for (std::size_t i = 0; i < rows_.size(); ++i) {
+        auto const r = head[begin + static_cast<int>(i)];
+        value_type* const copy = copies_.data() + i * dim;
+        for (int d = 0; d < head_dim; ++d) copy[d] = r[d];
+        rows_[i] = copy;
+      }
+    }
+    return rows_.data();
+  }
+
+ private:
+  std::pmr::vector<value_type const*> rows_;
+  std::pmr::vector<value_type> copies_;
+};
+
+/// Rows by their addresses, for plain kernels.
+template <class T>
+struct pointed_rows {
+  T const* const* at;
+  int dim;
+
+  row<T const> operator[](int i) const noexcept { return {at[i], dim}; }
+};
+
+/// Cuts the tokens of every head into pieces of at most `most`, so that there is work for more threads than heads.
+class head_pieces {
+ public:
+  template <class P>
+  head_pieces(P const& rows, int most, std::pmr::memory_resource* memory) : pieces_(memory) {
+    for (int h = 0; h < rows.heads(); ++h) {
+      for (int begin = 0; begin < rows.tokens(h); begin += most)
+        pieces_.push_back({h, begin, std::min(begin + most, rows.tokens(h))});
+    }
+  }
+
+  struct piece {
+    int head;
+    int begin;  // token
+    int end;
+  };
+  int count() const noexcept { return static_cast<int>(pieces_.size()); }
+  piece operator[](int i) const noexcept { return pieces_[static_cast<std::size_t>(i)]; }
+
+ private:
+  std::pmr::vector<piece> pieces_;
+};
+
+}  // namespace tightkv::detail

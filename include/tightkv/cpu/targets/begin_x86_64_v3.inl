@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// From here to end.inl functions are compiled for x86-64-v3. Vectors are passed only between functions that are always
+// inlined, so warnings about how they are passed say nothing.
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpsabi"
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2,popcnt"))), apply_to = function)
+#else
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2,popcnt")
+#endif
