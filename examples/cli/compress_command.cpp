@@ -9,7 +9,6 @@
 #include <tightkv/interop/safetensors.hpp>
 
 #include "commands.hpp"
-#include "compress_layer.hpp"
 #include "executor_choice.hpp"
 #include "paths.hpp"
 #include "thread_pool.hpp"
@@ -22,7 +21,7 @@ struct options {
   std::string output;
   std::vector<method_choice> methods;
   int chunk = 0;  // 0: everything at once
-  std::string executor = "cpu";
+  std::string executor{default_executor};
   int threads = 1;
   bool json = false;
 };
@@ -87,7 +86,7 @@ void run(options const& given) {
   check_paths(given.input, given.output);
   detail::expects(given.methods.size() == 1, "--method", "must be given once", "given", given.methods.size());
   engine::thread_pool pool(given.threads);
-  auto const ex = executor_named(given.executor, pool);
+  auto const compress = compressor_named(given.executor, pool);
   auto const& choice = given.methods.front();
   auto const bytes = read_file(given.input);
   auto const file = safetensors::parse(bytes.bytes());
@@ -102,7 +101,7 @@ void run(options const& given) {
   for (auto const& layer : layers) {
     int const all = std::max(1, layer.tokens);
     int const chunk = given.chunk == 0 ? all : std::min(given.chunk, all);
-    compressed.push_back(choice.skips(layer.index) ? keep_layer(layer) : compress_layer(ex, choice, layer, chunk));
+    compressed.push_back(choice.skips(layer.index) ? keep_layer(layer) : compress(choice, layer, chunk));
     report["layers"].push_back(describe(layer, compressed.back()));
   }
 

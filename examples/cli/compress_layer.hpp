@@ -9,7 +9,7 @@
 #include <tightkv/core/matrix.hpp>
 
 #include "dump.hpp"
-#include "executor_choice.hpp"
+#include "executor_types.hpp"
 #include "method_choice.hpp"
 
 namespace tightkv::cli {
@@ -29,8 +29,13 @@ struct compressed_layer {
 /// Feeds the layer's tokens `chunk` at a time, each time appended to what is left and reduced when due.
 ///
 /// The dump must have the queries the method needs.
-compressed_layer compress_layer(executor_choice const& ex, method_choice const& choice, dumped_layer const& layer,
+compressed_layer compress_layer(executor_type const& ex, method_choice const& choice, dumped_layer const& layer,
                                 int chunk);
+/// The same by the specification.
+compressed_layer compress_layer(plain_executor_type const& ex, method_choice const& choice, dumped_layer const& layer,
+                                int chunk);
+/// The same by the CUDA kernels; only where the command is built with them.
+compressed_layer compress_layer_on_device(method_choice const& choice, dumped_layer const& layer, int chunk);
 
 /// The same for a layer that is left whole.
 compressed_layer keep_layer(dumped_layer const& layer);

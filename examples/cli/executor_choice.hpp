@@ -2,26 +2,20 @@
 /// What `--executor` names.
 #pragma once
 
+#include <functional>
 #include <string_view>
-#include <variant>
 
-#include <tightkv/core/error.hpp>
-#include <tightkv/core/executor.hpp>
-
-#include "thread_pool.hpp"
+#include "compress_layer.hpp"
 
 namespace tightkv::cli {
 
-/// The library on the command's threads, and its specification on the same.
-using executor_type = basic_cpu<engine::lent_pool>;
-using plain_executor_type = basic_plain_cpu<engine::lent_pool>;
+/// Compresses layers somewhere: method, layer, tokens at a time.
+using layer_compressor = std::function<compressed_layer(method_choice const&, dumped_layer const&, int)>;
 
-using executor_choice = std::variant<executor_type, plain_executor_type>;
+/// What runs where nobody asks for anything else: "cpu", or "cuda" where the command is built with it.
+extern std::string_view const default_executor;
 
-inline executor_choice executor_named(std::string_view name, engine::thread_pool& pool) {
-  if (name == "cpu") return executor_type{engine::lent_pool{&pool}};
-  if (name == "plain") return plain_executor_type{engine::lent_pool{&pool}};
-  detail::refuse("--executor", "this build has only cpu and plain", {{"executor", name}});
-}
+/// Throws `bad_argument` for a name that this build does not have. The pool must outlive what is returned.
+layer_compressor compressor_named(std::string_view executor, engine::thread_pool& pool);
 
 }  // namespace tightkv::cli

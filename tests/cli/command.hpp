@@ -113,9 +113,10 @@ class cli : public ::testing::Test {
   std::string const in = (directory / "in.safetensors").string();
   std::string const out = (directory / "out.safetensors").string();
 
-  outcome run(std::vector<std::string> const& arguments) const {
+  outcome run(std::vector<std::string> const& arguments) const { return run_program(TIGHTKV_TEST_CLI, arguments); }
+  outcome run_program(std::string const& program, std::vector<std::string> const& arguments) const {
     auto const to = [&](char const* name) { return (directory / name).string(); };
-    std::string line = quoted(TIGHTKV_TEST_CLI);
+    std::string line = quoted(program);
     for (auto const& a : arguments) line += ' ' + quoted(a);
     int const ended = std::system((line + " >" + quoted(to("stdout")) + " 2>" + quoted(to("stderr"))).c_str());
     return {WIFEXITED(ended) ? WEXITSTATUS(ended) : -1, text_in(to("stdout")), text_in(to("stderr"))};

@@ -12,6 +12,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -36,6 +37,18 @@ std::vector<Index> shuffled_pages(int used, unsigned seed = 7) {
   return pages;
 }
 
+/// How planes in `Memory` get at tables that a test made on the host: as they are, or through a copy that `owner`
+/// keeps.
+template <class Memory>
+struct table_in;
+template <>
+struct table_in<tightkv::host_memory> {
+  template <class X>
+  static X const* of(std::vector<X> const& table, std::shared_ptr<void>&) {
+    return table.data();
+  }
+};
+
 /// What all layouts share: the extents, with names as short as in the formulas.
 class placement {
  public:
@@ -55,6 +68,13 @@ class placement {
 
  protected:
   tightkv::kv_shape shape() const { return {e.heads(), e.longest(), e.head_dim, e.longest() + spare}; }
+  template <class Memory>
+  int const* lengths(Memory) {
+    return table_in<Memory>::of(e.lengths, lengths_copy_);
+  }
+
+ private:
+  std::shared_ptr<void> lengths_copy_;
 };
 
 struct hnd_layout : placement {
@@ -63,9 +83,9 @@ struct hnd_layout : placement {
   using placement::placement;
   std::ptrdiff_t size() const override { return heads * capacity * dim; }
   std::ptrdiff_t index(int h, int t, int d) const override { return (h * capacity + t) * dim + d; }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::hnd(p, shape());
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::hnd(p, shape(), memory);
   }
 };
 
@@ -75,9 +95,9 @@ struct nhd_layout : placement {
   using placement::placement;
   std::ptrdiff_t size() const override { return capacity * heads * dim; }
   std::ptrdiff_t index(int h, int t, int d) const override { return (t * heads + h) * dim + d; }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::nhd(p, shape());
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::nhd(p, shape(), memory);
   }
 };
 
@@ -92,13 +112,13 @@ struct strided_layout : placement {
   std::ptrdiff_t index(int h, int t, int d) const override {
     return (heads - 1 - h) * head + (tokens - 1 - t) * row + d;
   }
-  template <class T>
-  auto plane(T* p) {
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
     return tightkv::plane(
         p + index(0, 0, 0),
         tightkv::strided{
             .heads = e.heads(), .tokens = e.longest(), .head_stride = -head * bytes, .token_stride = -row * bytes},
-        e.head_dim);
+        e.head_dim, tightkv::contiguous{}, memory);
   }
 };
 
@@ -108,9 +128,9 @@ struct transposed_layout : placement {
   using placement::placement;
   std::ptrdiff_t size() const override { return heads * dim * capacity; }
   std::ptrdiff_t index(int h, int t, int d) const override { return (h * dim + d) * capacity + t; }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::transposed(p, shape());
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::transposed(p, shape(), memory);
   }
 };
 
@@ -124,9 +144,19 @@ class with_table : public placement {
  protected:
   std::ptrdiff_t pages() const { return static_cast<std::ptrdiff_t>(table.size()) + spare; }
   std::ptrdiff_t page(std::ptrdiff_t i) const { return static_cast<std::ptrdiff_t>(table.data()[i]); }
-  tightkv::block_table<Index> blocks() const { return {table.data(), pages(), page_size}; }
+  template <class Memory>
+  Index const* entries(Memory) {
+    return table_in<Memory>::of(table, copy_);
+  }
+  template <class Memory>
+  tightkv::block_table<Index> blocks(Memory memory) {
+    return {entries(memory), pages(), page_size};
+  }
 
   std::vector<Index> table;
+
+ private:
+  std::shared_ptr<void> copy_;
 };
 
 inline int pages_of(extents const& e) { return (e.longest() + page_size - 1) / page_size; }
@@ -139,9 +169,9 @@ struct paged_nhd_layout : with_table<std::int32_t> {
   std::ptrdiff_t index(int h, int t, int d) const override {
     return ((page(t / page_size) * page_size + t % page_size) * heads + h) * dim + d;
   }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::paged_nhd(p, shape(), blocks());
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::paged_nhd(p, shape(), blocks(memory), memory);
   }
 };
 
@@ -153,9 +183,9 @@ struct paged_hnd_layout : with_table<std::int64_t> {
   std::ptrdiff_t index(int h, int t, int d) const override {
     return ((page(t / page_size) * heads + h) * page_size + t % page_size) * dim + d;
   }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::paged_hnd(p, shape(), blocks()).with_lengths(e.lengths.data());
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::paged_hnd(p, shape(), blocks(memory), memory).with_lengths(lengths(memory));
   }
 };
 
@@ -165,9 +195,9 @@ struct cells_layout : with_table<std::int32_t> {
   cells_layout(extents const& x, std::size_t element_bytes) : with_table(x, element_bytes, x.longest()) {}
   std::ptrdiff_t size() const override { return pages() * heads * dim; }
   std::ptrdiff_t index(int h, int t, int d) const override { return (page(t) * heads + h) * dim + d; }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::cells(p, shape(), table.data(), pages());
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::cells(p, shape(), entries(memory), pages(), memory);
   }
 };
 
@@ -177,9 +207,9 @@ struct transposed_cells_layout : with_table<std::uint32_t> {
   transposed_cells_layout(extents const& x, std::size_t element_bytes) : with_table(x, element_bytes, x.longest()) {}
   std::ptrdiff_t size() const override { return heads * dim * pages(); }
   std::ptrdiff_t index(int h, int t, int d) const override { return (h * dim + d) * pages() + page(t); }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::transposed_cells(p, shape(), table.data(), pages());
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::transposed_cells(p, shape(), entries(memory), pages(), memory);
   }
 };
 
@@ -193,18 +223,18 @@ struct grouped_layout : with_table<std::int32_t> {
   std::ptrdiff_t index(int h, int t, int d) const override {
     return (((page(t / page_size) * heads + h) * (dim / x) + d / x) * page_size + t % page_size) * x + d % x;
   }
-  template <class T>
-  auto plane(T* p) {
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
     tightkv::paged const where{.heads = e.heads(),
                                .tokens = e.longest(),
-                               .block_table = table.data(),
+                               .block_table = entries(memory),
                                .pages = pages(),
                                .page_size = page_size,
                                .page_stride = heads * dim * page_size * bytes,
                                .head_stride = dim * page_size * bytes,
                                .token_stride = 16};
-    return tightkv::plane(p, where, e.head_dim,
-                          tightkv::grouped{.size = static_cast<int>(x), .stride = page_size * 16});
+    return tightkv::plane(p, where, e.head_dim, tightkv::grouped{.size = static_cast<int>(x), .stride = page_size * 16},
+                          memory);
   }
 };
 
@@ -218,17 +248,17 @@ struct tables_per_head_layout : with_table<std::int32_t> {
   std::ptrdiff_t index(int h, int t, int d) const override {
     return (page(h * used + t / page_size) * page_size + t % page_size) * dim + d;
   }
-  template <class T>
-  auto plane(T* p) {
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
     tightkv::paged const where{.heads = e.heads(),
                                .tokens = e.longest(),
-                               .block_table = table.data(),
+                               .block_table = entries(memory),
                                .table_stride = used,
                                .pages = pages(),
                                .page_size = page_size,
                                .page_stride = page_size * dim * bytes,
                                .token_stride = dim * bytes};
-    return tightkv::plane(p, where, e.head_dim).with_lengths(e.lengths.data());
+    return tightkv::plane(p, where, e.head_dim, tightkv::contiguous{}, memory).with_lengths(lengths(memory));
   }
 };
 
@@ -238,24 +268,25 @@ struct page_pointers_layout : with_table<std::int32_t> {
   static constexpr bool varied = false;
   std::ptrdiff_t page_elements = 8 + heads * page_size * dim;
   std::vector<void*> addresses;
+  std::shared_ptr<void> addresses_copy;
 
   page_pointers_layout(extents const& x, std::size_t element_bytes) : with_table(x, element_bytes, pages_of(x)) {}
   std::ptrdiff_t size() const override { return pages() * page_elements; }
   std::ptrdiff_t index(int h, int t, int d) const override {
     return page(t / page_size) * page_elements + 8 + (h * page_size + t % page_size) * dim + d;
   }
-  template <class T>
-  auto plane(T* p) {
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
     addresses.clear();
     for (auto const i : table) addresses.push_back(p + i * page_elements);
     tightkv::page_pointers const where{.heads = e.heads(),
                                        .tokens = e.longest(),
-                                       .pages = addresses.data(),
+                                       .pages = table_in<Memory>::of(addresses, addresses_copy),
                                        .offset = 8 * bytes,
                                        .page_size = page_size,
                                        .head_stride = page_size * dim * bytes,
                                        .token_stride = dim * bytes};
-    return tightkv::plane(static_cast<T*>(nullptr), where, e.head_dim);
+    return tightkv::plane(static_cast<T*>(nullptr), where, e.head_dim, tightkv::contiguous{}, memory);
   }
 };
 
@@ -264,6 +295,7 @@ struct packed_layout : placement {
   static constexpr auto name = "packed heads";
   static constexpr bool varied = true;
   std::vector<int> starts{2};
+  std::shared_ptr<void> starts_copy;
 
   packed_layout(extents const& x, std::size_t element_bytes) : placement(x, element_bytes) {
     for (int const length : e.lengths) starts.push_back(starts.back() + length);
@@ -272,9 +304,9 @@ struct packed_layout : placement {
   std::ptrdiff_t index(int h, int t, int d) const override {
     return (starts[static_cast<std::size_t>(h)] + t) * dim + d;
   }
-  template <class T>
-  auto plane(T* p) {
-    return tightkv::packed_heads(p, starts.data(), e.heads(), e.head_dim);
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    return tightkv::packed_heads(p, table_in<Memory>::of(starts, starts_copy), e.heads(), e.head_dim, memory);
   }
 };
 
@@ -291,10 +323,10 @@ struct batch_layout : placement {
   std::ptrdiff_t index(int h, int t, int d) const override {
     return (h < half ? 0 : first_size) + (t * half + h % half) * dim + d;
   }
-  template <class T>
-  auto plane(T* p) {
-    auto const first = tightkv::nhd(p, {half, e.length(0), e.head_dim});
-    auto const second = tightkv::nhd(p + first_size, {half, e.length(half), e.head_dim});
+  template <class T, class Memory = tightkv::host_memory>
+  auto plane(T* p, Memory memory = {}) {
+    auto const first = tightkv::nhd(p, {half, e.length(0), e.head_dim}, memory);
+    auto const second = tightkv::nhd(p + first_size, {half, e.length(half), e.head_dim}, memory);
     auto const both = std::make_shared<std::vector<std::remove_const_t<decltype(first)>>>();
     *both = {first, second};
     planes = both;
@@ -357,15 +389,17 @@ struct layout_tag {
   using type = Layout;
 };
 
+using all_layouts =
+    std::tuple<layout_tag<hnd_layout>, layout_tag<nhd_layout>, layout_tag<strided_layout>,
+               layout_tag<transposed_layout>, layout_tag<paged_nhd_layout>, layout_tag<paged_hnd_layout>,
+               layout_tag<cells_layout>, layout_tag<transposed_cells_layout>, layout_tag<grouped_layout>,
+               layout_tag<tables_per_head_layout>, layout_tag<page_pointers_layout>, layout_tag<packed_layout>,
+               layout_tag<batch_layout>>;
+
 /// Calls `f(layout_tag<L>{})` for each layout L.
 template <class F>
 void for_each_layout(F const& f) {
-  auto const call = [&](auto... tags) { (f(tags), ...); };
-  call(layout_tag<hnd_layout>{}, layout_tag<nhd_layout>{}, layout_tag<strided_layout>{},
-       layout_tag<transposed_layout>{}, layout_tag<paged_nhd_layout>{}, layout_tag<paged_hnd_layout>{},
-       layout_tag<cells_layout>{}, layout_tag<transposed_cells_layout>{}, layout_tag<grouped_layout>{},
-       layout_tag<tables_per_head_layout>{}, layout_tag<page_pointers_layout>{}, layout_tag<packed_layout>{},
-       layout_tag<batch_layout>{});
+  std::apply([&](auto... tags) { (f(tags), ...); }, all_layouts{});
 }
 
 }  // namespace tests

@@ -3,6 +3,6 @@
 /// moment, and that an optimiser would spend minutes on. Include it before the library.
 #pragma once
 
-#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
 #pragma GCC optimize("O0")
 #endif

@@ -18,7 +18,7 @@ template <class To, class From>
 TIGHTKV_HD inline To bits_as(From from) noexcept {
   static_assert(sizeof(To) == sizeof(From));
   To to;
-  std::memcpy(&to, &from, sizeof to);
+  std::memcpy(static_cast<void*>(&to), &from, sizeof to);
   return to;
 }
 

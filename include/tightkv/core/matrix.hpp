@@ -2,6 +2,7 @@
 /// Two-dimensional arrays of numbers: scores are heads x tokens.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <memory_resource>
@@ -30,14 +31,20 @@ struct matrix_view {
   TIGHTKV_HD T* row(int r) const noexcept { return data + r * stride; }
 
   // NOLINTNEXTLINE(google-explicit-constructor): as `T*` converts to `T const*`
-  operator matrix_view<T const, Memory>() const noexcept requires(!std::is_const_v<T>) {
+  template <class U>
+  requires(std::is_same_v<U, T const> && !std::is_const_v<T>) operator matrix_view<U, Memory>() const noexcept {
     return {data, rows, cols, stride};
   }
 };
 
-/// A matrix on the host that owns its elements; its memory comes from the resource it is given.
+/// A matrix that owns its elements, on the host unless it is told otherwise: `matrix<T, device_memory>` is in
+/// `cuda/matrix.cuh`.
+template <class T, class Memory = host_memory>
+class matrix;
+
+/// On the host; its memory comes from the resource it is given.
 template <class T>
-class matrix {
+class matrix<T, host_memory> {
  public:
   matrix() = default;
   matrix(int rows, int cols, T fill = {}, std::pmr::memory_resource* memory = std::pmr::get_default_resource())
@@ -76,6 +83,15 @@ matrix<float> make_scores(basic_plain_cpu<F> const& ex, int heads, int tokens) {
 }
 
 template <executor E>
-using owned_scores = decltype(make_scores(std::declval<E const&>(), 0, 0));
+using owned_scores = matrix<float, typename E::memory>;
+
+/// Room for at least `cols` columns, half as many again to spare. What is there stays; new elements are 0.
+template <class F, class T>
+void grow(basic_plain_cpu<F> const&, matrix<T>& m, int rows, int cols) {
+  if (cols <= m.cols() && !m.empty()) return;
+  matrix<T> larger(rows, std::max(1, cols + cols / 2));
+  for (int r = 0; r < m.rows(); ++r) std::copy_n(m.view().row(r), m.cols(), larger.view().row(r));
+  m = std::move(larger);
+}
 
 }  // namespace tightkv

@@ -12,8 +12,14 @@ namespace tightkv {
 
 template <class F>
 struct kernel<compact_fn, basic_cpu<F>> {
+  template <class... P>
+  static void run(basic_cpu<F> const& ex, plan const& p, P const&... rows) {
+    (move(ex, p, rows), ...);
+  }
+
+ private:
   template <class P>
-  static void run(basic_cpu<F> const& ex, plan const& p, P const& rows) {
+  static void move(basic_cpu<F> const& ex, plan const& p, P const& rows) {
     if constexpr (detail::has_whole_rows<P>) {
       detail::row_slices const slices(p.heads(), row_bytes(rows));
       ex.for_each_index(p.heads() * slices.count, [&](int i) {

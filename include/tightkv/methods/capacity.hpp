@@ -29,7 +29,7 @@ class capacity {
   }
 
   template <executor E>
-  void apply(E const&, plan const&) const noexcept {}
+  void apply(E const&, basic_plan<typename E::memory> const&) const noexcept {}
 
  private:
   template <class V>

@@ -12,7 +12,7 @@ namespace tightkv {
 ///     tightkv::plan const plan = tightkv::decide(tightkv::cpu{}, tightkv::key_diff{}, view).plan;
 template <executor E, class M, class V>
 requires method_for<M, E, V> decision<E> decide(E const& ex, M const& m, V const& view) {
-  typename M::state state;
+  state_of<M, E> state;
   return m.decide(ex, view, state);
 }
 
@@ -25,7 +25,7 @@ requires method_for<M, E, V> decision<E> decide(E const& ex, M const& m, V const
 template <executor E, class M, class V, writable_plane... More>
 requires method_for<M, E, V> && writable_plane<decltype(V::keys)> decision<E> compress(E const& ex, M const& m,
                                                                                        V const& view,
-                                                                                       typename M::state& state,
+                                                                                       state_of<M, E>& state,
                                                                                        More const&... more) {
   auto d = m.decide(ex, view, state);
   if constexpr (kv_plane<decltype(V::values)>) {

@@ -10,7 +10,7 @@ namespace tightkv {
 /// `scores(h, t)` is NaN where token t was protected or not judged; there are none where a method has no scores.
 template <executor E>
 struct decision {
-  tightkv::plan plan;
+  basic_plan<typename E::memory> plan;
   owned_scores<E> scores;
 };
 

@@ -35,19 +35,22 @@ struct h2o {
     visit("recent", self.recent, "last tokens, protected (default: half of the tokens kept)");
   }
 
-  struct state {
+  /// What lies with the cache, in its memory.
+  template <class Memory>
+  struct state_in {
     capacity limit;
-    attention_history history;
+    basic_attention_history<Memory> history;
 
     void expect(int tokens) noexcept { limit.expect(tokens); }
     template <executor E>
-    void apply(E const& ex, plan const& p) {
+    void apply(E const& ex, basic_plan<Memory> const& p) {
       history.apply(ex, p);
     }
   };
+  using state = state_in<host_memory>;
 
   template <executor E, view_with_queries V>
-  decision<E> decide(E const& ex, V const& view, state& s) const {
+  decision<E> decide(E const& ex, V const& view, state_in<typename E::memory>& s) const {
     protected_tokens{.recent = recent.value_or(0)}.check("h2o");
     check(budget);
     candidates from(ex.resource());

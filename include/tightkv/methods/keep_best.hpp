@@ -6,6 +6,7 @@
 
 #include <tightkv/methods/capacity.hpp>
 #include <tightkv/methods/decision.hpp>
+#include <tightkv/ops/keep_outside.hpp>
 #include <tightkv/ops/mark_unjudged.hpp>
 #include <tightkv/scorers/concept.hpp>
 #include <tightkv/selectors/top_k.hpp>
@@ -17,7 +18,7 @@ template <executor E, view_with_keys V, class S>
 requires scorer_for<S, E, V> decision<E> keep_best(E const& ex, V const& view, S const& scorer,
                                                    candidates const& from) {
   auto scores = make_scores(ex, view.heads(), longest(view.keys));
-  if (from.lengths == from.kept) return {plan::keep_all(from.lengths, ex.resource()), std::move(scores)};
+  if (from.lengths == from.kept) return {keep_all(ex, from.lengths), std::move(scores)};
   scorer.score(ex, view, scores.view());
   mark_unjudged(ex, from.judged, scores.view());
   auto kept = top_k{}.select(ex, scores.view(), from);

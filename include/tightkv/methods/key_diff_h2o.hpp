@@ -36,15 +36,17 @@ struct key_diff_h2o {
     visit("recent", self.recent, "last tokens, protected");
   }
 
+  template <class Memory>
+  using state_in = h2o::state_in<Memory>;
   using state = h2o::state;
 
   template <executor E, view_with_queries V>
-  decision<E> decide(E const& ex, V const& view, state& s) const {
+  decision<E> decide(E const& ex, V const& view, state_in<typename E::memory>& s) const {
     protected_tokens const protect{sink, recent};
     auto const from = within(ex, view, budget, protect, s.limit);
     s.history.average = attention_average::per_visible_query;
     s.history.observe(ex, view);
-    return keep_best(ex, view, best_rank{key_distinctness{}, s.history, protect}, from);
+    return keep_best(ex, view, best_rank{key_distinctness{}, borrowed{s.history}, protect}, from);
   }
 };
 static_assert(method<key_diff_h2o>);

@@ -6,6 +6,7 @@
 
 #include <tightkv/budgets/keep_ratio.hpp>
 #include <tightkv/methods/concept.hpp>
+#include <tightkv/ops/keep_outside.hpp>
 #include <tightkv/ops/lag_scores.hpp>
 #include <tightkv/selectors/partition_top_k.hpp>
 
@@ -47,7 +48,7 @@ struct lag_kv {
 
     void expect(int) const noexcept {}  // its fraction is of a partition, whatever is to come
     template <executor E>
-    void apply(E const&, plan const&) {
+    void apply(E const&, basic_plan<typename E::memory> const&) {
       first = decided;
     }
   };
@@ -71,7 +72,7 @@ struct lag_kv {
       due = due || judged > 0;
     }
     auto scores = make_scores(ex, view.heads(), longest(view.keys));
-    if (!due) return {plan::keep_all(lengths, ex.resource()), std::move(scores)};
+    if (!due) return {keep_all(ex, lengths), std::move(scores)};
     lag_scores(ex, view, {.partitions = partitions, .value_weight = value_weight}, scores.view());
     auto kept = partition_top_k{quota}.select(ex, scores.view(), lengths, partitions);
     return {std::move(kept), std::move(scores)};

@@ -2,13 +2,12 @@
 /// Random eviction: the baseline that any method has to beat.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include <tightkv/methods/concept.hpp>
 #include <tightkv/methods/keep_best.hpp>
 #include <tightkv/ops/random_scores.hpp>
+#include <tightkv/scorers/row_numbers.hpp>
 
 namespace tightkv {
 
@@ -38,51 +37,23 @@ struct random_eviction {
   }
 
   /// Which token of the sequence each row is.
-  class state {
-   public:
+  template <class Memory>
+  struct state_in {
     capacity limit;
+    row_numbers<Memory> numbers;
 
     void expect(int tokens) noexcept { limit.expect(tokens); }
-
-    template <class V>
-    matrix_view<int const> numbers(V const& view) {
-      if (rows_.empty()) rows_.resize(static_cast<std::size_t>(view.heads()));
-      detail::expects(static_cast<int>(rows_.size()) == view.heads(), "random_eviction",
-                      "the number of heads has changed", "heads", view.heads(), "before", rows_.size());
-      if (longest(view.keys) > numbers_.cols() || numbers_.empty()) {
-        matrix<int> larger(view.heads(), std::max(1, longest(view.keys) + longest(view.keys) / 2));
-        for (int h = 0; h < view.heads(); ++h)
-          std::copy_n(numbers_.view().row(h), numbers_.cols(), larger.view().row(h));
-        numbers_ = std::move(larger);
-      }
-      for (int h = 0; h < view.heads(); ++h) {
-        auto& [known, next] = rows_[static_cast<std::size_t>(h)];
-        for (; known < view.tokens(h); ++known) numbers_(h, known) = next++;
-      }
-      return numbers_.view();
-    }
-
     template <executor E>
-    void apply(E const&, plan const& p) {
-      for (int h = 0; h < p.heads(); ++h) {
-        int to = 0;
-        for (int const from : p.kept(h)) numbers_(h, to++) = numbers_(h, from);
-        rows_[static_cast<std::size_t>(h)].known = to;
-      }
+    void apply(E const& ex, basic_plan<Memory> const& p) {
+      numbers.apply(ex, p);
     }
-
-   private:
-    struct head {
-      int known = 0;  // rows
-      int next = 0;   // token
-    };
-    std::vector<head> rows_;
-    matrix<int> numbers_;
   };
+  using state = state_in<host_memory>;
 
+  template <class Memory>
   struct scorer {
     std::uint64_t seed;
-    matrix_view<int const> numbers{};
+    matrix_view<int const, Memory> numbers{};
 
     template <executor E, class V>
     void score(E const& ex, V const&, scores_view<E> out) const {
@@ -91,9 +62,10 @@ struct random_eviction {
   };
 
   template <executor E, class V>
-  decision<E> decide(E const& ex, V const& view, state& s) const {
+  decision<E> decide(E const& ex, V const& view, state_in<typename E::memory>& s) const {
     auto const from = within(ex, view, budget, {sink, recent}, s.limit);
-    return keep_best(ex, view, scorer{seed, s.numbers(view)}, from);
+    s.numbers.observe(ex, view);
+    return keep_best(ex, view, scorer<typename E::memory>{seed, s.numbers.view()}, from);
   }
 };
 static_assert(method<random_eviction>);

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <algorithm>
-#include <numeric>
+#include <memory_resource>
+#include <vector>
 
 #include <tightkv/methods/concept.hpp>
 #include <tightkv/methods/keep_best.hpp>
+#include <tightkv/ops/keep_outside.hpp>
 
 namespace tightkv {
 
@@ -36,13 +38,13 @@ struct streaming_llm {
   template <executor E, class V>
   decision<E> decide(E const& ex, V const& view, state& limit) const {
     auto const from = within(ex, view, budget, {.sink = sink}, limit);
-    plan p(from.lengths, from.kept, ex.resource());
-    for (int h = 0; h < p.heads(); ++h) {
-      int const sinks = std::min(sink, p.after(h));
-      auto const kept = p.kept(h);
-      std::iota(kept.begin(), kept.begin() + sinks, 0);
-      std::iota(kept.begin() + sinks, kept.end(), p.before(h) - (p.after(h) - sinks));
+    std::pmr::vector<token_range> evicted(ex.resource());
+    for (std::size_t h = 0; h < from.kept.size(); ++h) {
+      int const sinks = std::min(sink, from.kept[h]);
+      evicted.push_back({sinks, sinks + from.lengths[h] - from.kept[h]});
     }
+    auto p = make_plan(ex, from.lengths, from.kept);
+    keep_outside(ex, evicted, p);
     return {std::move(p), {}};
   }
 };

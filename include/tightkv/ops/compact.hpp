@@ -16,7 +16,7 @@ namespace detail {
 
 /// The plan must be about rows like these, and its kept tokens must ascend within each head.
 template <class P>
-void check_plan(char const* who, plan const& p, P const& rows) {
+void check_plan(char const* who, plan_shape const& p, P const& rows) {
   expects(p.heads() == rows.heads(), who, "the plan is for another number of heads", "plan", p.heads(), "rows",
           rows.heads());
   for (int h = 0; h < p.heads(); ++h) {
@@ -24,6 +24,10 @@ void check_plan(char const* who, plan const& p, P const& rows) {
             rows.tokens(h));
   }
 }
+
+/// A plan that is not on the host is trusted.
+template <class Memory>
+void check_ascending(char const*, basic_plan<Memory> const&) {}
 
 inline void check_ascending(char const* who, plan const& p) {
   for (int h = 0; h < p.heads(); ++h) {
@@ -59,10 +63,10 @@ void move_row(row<From> const& from, row<To> const& to) {
 struct compact_fn {
   template <executor E, writable_plane... P>
   requires(reachable_from<P, E>&&...) std::span<int const>
-  operator()(E const& ex, plan const& p, P const&... rows) const {
+  operator()(E const& ex, basic_plan<typename E::memory> const& p, P const&... rows) const {
     detail::check_ascending("compact", p);
     (detail::check_plan("compact", p, rows), ...);
-    (kernel<compact_fn, E>::run(ex, p, rows), ...);
+    kernel<compact_fn, E>::run(ex, p, rows...);
     return p.lengths();
   }
 };
@@ -70,8 +74,14 @@ inline constexpr compact_fn compact{};
 
 template <class F>
 struct kernel<compact_fn, basic_plain_cpu<F>> {
+  template <class... P>
+  static void run(basic_plain_cpu<F> const& ex, plan const& p, P const&... rows) {
+    (move(ex, p, rows), ...);
+  }
+
+ private:
   template <class P>
-  static void run(basic_plain_cpu<F> const& ex, plan const& p, P const& rows) {
+  static void move(basic_plain_cpu<F> const& ex, plan const& p, P const& rows) {
     ex.for_each_index(p.heads(), [&](int h) {
       auto const head = rows.head(h);
       int to = 0;

@@ -19,7 +19,7 @@ struct shared_table {
   token_range heads{};
 };
 
-inline token_range freed_pages(plan const& p, shared_table const& table) {
+inline token_range freed_pages(plan_shape const& p, shared_table const& table) {
   detail::expects(table.page_size >= 1, "freed_pages", "page_size must be at least 1", "page_size", table.page_size);
   detail::expects(0 <= table.heads.begin && table.heads.begin <= table.heads.end && table.heads.end <= p.heads(),
                   "freed_pages", "the heads must be the plan's", "begin", table.heads.begin, "end", table.heads.end);

@@ -14,7 +14,7 @@ struct gather_fn {
   template <executor E, kv_plane From, writable_plane To>
   requires reachable_from<From, E> && reachable_from<To, E> &&
       std::same_as<typename From::value_type, typename To::value_type>
-  void operator()(E const& ex, plan const& p, From const& from, To const& to) const {
+  void operator()(E const& ex, basic_plan<typename E::memory> const& p, From const& from, To const& to) const {
     detail::check_ascending("gather", p);
     detail::check_plan("gather", p, from);
     detail::expects(to.heads() == p.heads() && to.head_dim() == from.head_dim(), "gather",

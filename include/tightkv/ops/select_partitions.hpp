@@ -27,7 +27,7 @@ struct select_partitions_fn {
 
   template <executor E>
   void operator()(E const& ex, matrix_view<float const, typename E::memory> scores, parameters const& s,
-                  plan& p) const {
+                  basic_plan<typename E::memory>& p) const {
     detail::expects(s.partitions.lag >= 1, "select_partitions", "lag must be at least 1", "lag", s.partitions.lag);
     detail::expects(0 <= s.quota && s.quota <= s.partitions.lag, "select_partitions",
                     "the quota must lie between 0 and the partition's length", "quota", s.quota, "lag",

@@ -24,7 +24,7 @@ namespace tightkv {
 struct select_top_k_fn {
   template <executor E>
   void operator()(E const& ex, matrix_view<float const, typename E::memory> scores, std::span<token_range const> ranges,
-                  plan& p) const {
+                  basic_plan<typename E::memory>& p) const {
     detail::expects(scores.rows == p.heads() && static_cast<int>(ranges.size()) == p.heads(), "select_top_k",
                     "needs scores and a range for each head of the plan", "heads", p.heads(), "ranges", ranges.size());
     for (int h = 0; h < p.heads(); ++h) {

@@ -39,4 +39,16 @@ struct best_rank {
 template <class First, class Second>
 best_rank(First, Second, protected_tokens) -> best_rank<First, Second>;
 
+/// A scorer that is somebody's state, and stays there.
+template <class Scorer>
+struct borrowed {
+  Scorer const& scorer;
+
+  template <executor E, view_with_keys V>
+  requires scorer_for<Scorer, E, V>
+  void score(E const& ex, V const& view, scores_view<E> out) const { scorer.score(ex, view, out); }
+};
+template <class Scorer>
+borrowed(Scorer const&) -> borrowed<Scorer>;
+
 }  // namespace tightkv

@@ -12,8 +12,7 @@ namespace tightkv {
 
 /// S can score a view of type V where E runs. What it needs of the view is the constraint on its `score`.
 template <class S, class E, class V>
-concept scorer_for = std::copyable<S> && executor<E> &&
-    requires(S const& s, E const& ex, V const& view, scores_view<E> out) {
+concept scorer_for = executor<E> && requires(S const& s, E const& ex, V const& view, scores_view<E> out) {
   s.score(ex, view, out);
 };
 

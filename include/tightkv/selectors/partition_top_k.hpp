@@ -17,13 +17,13 @@ struct partition_top_k {
   int quota = 0;
 
   template <executor E>
-  plan select(E const& ex, matrix_view<float const, typename E::memory> scores, std::span<int const> lengths,
-              lag_partitions const& partitions) const {
+  basic_plan<typename E::memory> select(E const& ex, matrix_view<float const, typename E::memory> scores,
+                                        std::span<int const> lengths, lag_partitions const& partitions) const {
     select_partitions_fn::parameters const s{.partitions = partitions, .quota = quota};
     std::pmr::vector<int> kept(ex.resource());
     for (std::size_t h = 0; h < lengths.size(); ++h)
       kept.push_back(select_partitions.kept(s, static_cast<int>(h), lengths[h]));
-    plan p(lengths, kept, ex.resource());
+    auto p = make_plan(ex, lengths, kept);
     select_partitions(ex, scores, s, p);
     return p;
   }

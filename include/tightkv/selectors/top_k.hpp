@@ -17,8 +17,9 @@ namespace tightkv {
 ///     tightkv::plan const plan = tightkv::top_k{}.select(ex, scores.view(), from);
 struct top_k {
   template <executor E>
-  plan select(E const& ex, matrix_view<float const, typename E::memory> scores, candidates const& from) const {
-    plan p(from.lengths, from.kept, ex.resource());
+  basic_plan<typename E::memory> select(E const& ex, matrix_view<float const, typename E::memory> scores,
+                                        candidates const& from) const {
+    auto p = make_plan(ex, from.lengths, from.kept);
     select_top_k(ex, scores, from.judged, p);
     return p;
   }

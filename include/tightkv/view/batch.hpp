@@ -39,6 +39,7 @@ class batch {
   TIGHTKV_HD int tokens(int h) const noexcept { return planes_[h / heads_per_layer()].tokens(h % heads_per_layer()); }
   TIGHTKV_HD int head_dim() const noexcept { return count_ == 0 ? 1 : planes_[0].head_dim(); }
   TIGHTKV_HD auto head(int h) const noexcept { return planes_[h / heads_per_layer()].head(h % heads_per_layer()); }
+  std::span<P const> planes() const noexcept { return {planes_, static_cast<std::size_t>(count_)}; }
 
  private:
   P const* planes_;

@@ -13,6 +13,17 @@ namespace tightkv {
 /// Stands for a plane that is not there.
 struct absent {};
 
+namespace detail {
+
+/// True of what says that it is in that memory, or does not say.
+template <class X, class Memory>
+concept lies_with = !requires {
+  typename X::memory;
+}
+|| std::same_as<typename X::memory, Memory>;
+
+}  // namespace detail
+
 /// A cache as the methods see it. Keys and values are independent planes: other dtype, strides, head_dim; values may be
 /// absent (MLA). `queries` are those of the last tokens, after RoPE like the keys: one head per query head, query head
 /// q using KV head `q / (query heads / KV heads)`, the last row belonging to the last token. `row_lse`, where an engine
@@ -27,11 +38,14 @@ template <kv_plane Keys, class Values = absent, class Queries = absent, class Ro
 class kv_view {
  public:
   using memory = typename Keys::memory;
+  static_assert(detail::lies_with<Values, memory> && detail::lies_with<Queries, memory> &&
+                    detail::lies_with<RowLse, memory>,
+                "tightkv: all parts of a view must be in the same memory");
 
   Keys keys;
-  [[no_unique_address]] Values values;
-  [[no_unique_address]] Queries queries;
-  [[no_unique_address]] RowLse row_lse;
+  Values values;
+  Queries queries;
+  RowLse row_lse;
 
   explicit kv_view(Keys k, Values v = {}, Queries q = {}, RowLse lse = {})
       : keys(k), values(v), queries(q), row_lse(lse) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include <tightkv/core/config.hpp>
 #include <tightkv/core/executor.hpp>
@@ -63,7 +64,7 @@ struct basic_paged {
     for (int h = 0; h < (table_stride == 0 ? 1 : heads); ++h) {
       for (int i = 0; i < used; ++i) {
         auto const page = block_table[h * table_stride + i];
-        if (page < Index{0} || static_cast<std::int64_t>(page) >= pages) {
+        if (std::cmp_less(page, 0) || std::cmp_greater_equal(page, pages)) {
           detail::refuse("paged", "a page index is out of range",
                          {{"head", h}, {"entry", i}, {"page", page}, {"pages", pages}});
         }

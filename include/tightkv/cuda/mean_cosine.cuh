@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/// `mean_cosine` on a GPU, in two launches: the direction of each head, then the rows held against it.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+
+#include <tightkv/cuda/batch.cuh>
+#include <tightkv/cuda/block.cuh>
+#include <tightkv/cuda/executor.cuh>
+#include <tightkv/cuda/row_norms.cuh>
+#include <tightkv/ops/mean_cosine.hpp>
+
+namespace tightkv {
+namespace detail {
+
+struct mean_cosine_tuning {
+  static constexpr int threads = 256;
+};
+
+/// What the launches hand on, `head_dim` numbers for each block of rows, then for each head, then one for each head.
+struct cosine_room {
+  float* of_blocks;
+  float* directions;
+  float* towards;  // 1 / the direction's length
+  int* finished;   // blocks of each head
+  int blocks;      // room for each head
+  int head_dim;
+
+  __device__ float* of_block(int h, int b) const {
+    return of_blocks + (static_cast<std::ptrdiff_t>(h) * blocks + b) * head_dim;
+  }
+  __device__ float* direction(int h) const { return directions + static_cast<std::ptrdiff_t>(h) * head_dim; }
+};
+
+/// 1 / the root of a sum of squares, as `inverse_norm` has it.
+__device__ inline float inverse_root(float squares) {
+  if (!is_finite(squares)) return unjudged;
+  return squares > 0.0F ? 1.0F / std::sqrt(squares) : 0.0F;
+}
+
+/// A block per block of rows. The last one of a head to finish adds them up, in order.
+template <class P>
+__global__ void __launch_bounds__(mean_cosine_tuning::threads)
+    cosine_directions_kernel(__grid_constant__ P const rows, int first_head, cosine_room room,
+                             matrix_view<float, device_memory> out) {
+  using team = row_team<typename P::value_type, 16>;
+  constexpr int teams = mean_cosine_tuning::threads / team::threads;
+  int const h = first_head + static_cast<int>(blockIdx.x);
+  auto const head = rows.head(h);
+  int const begin = static_cast<int>(blockIdx.y) * mean_cosine_fn::block;
+  if (begin >= head.tokens()) return;
+  int const count = head.tokens() - begin < mean_cosine_fn::block ? head.tokens() - begin : mean_cosine_fn::block;
+
+  auto const scales = dynamic_shared<float>();
+  for (int i = team::index(); i - team::index() < count; i += teams) {
+    bool const there = i < count;
+    float const scale = inverse_root(sum_row<team>(head[begin + (there ? i : 0)], there, add_square{}));
+    if (!there || team::member() != 0) continue;
+    scales[i] = scale;
+    store(&out(h, begin + i), scale);
+  }
+  __syncthreads();
+  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += mean_cosine_tuning::threads) {
+    float sum = 0.0F;
+    for (int i = 0; i < count; ++i) {
+      float const scale = scales[i];
+      if (scale == scale) sum = fma(to_float(load(&head[begin + i][d])), scale, sum);
+    }
+    store(room.of_block(h, static_cast<int>(blockIdx.y)) + d, sum);
+  }
+  __threadfence();
+  __syncthreads();
+  auto const last = shared_as<int>(scales);
+  int const blocks = (head.tokens() - 1) / mean_cosine_fn::block + 1;
+  if (threadIdx.x == 0) last[0] = atomicAdd(room.finished + h, 1) == blocks - 1 ? 1 : 0;
+  __syncthreads();
+  if (static_cast<int>(last[0]) == 0) return;
+  __threadfence();
+
+  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += mean_cosine_tuning::threads) {
+    float sum = 0.0F;
+    for (int b = 0; b < blocks; ++b) sum += load(room.of_block(h, b) + d);
+    store(room.direction(h) + d, sum);
+  }
+  __syncthreads();
+  using float_team = row_team<float, 16>;
+  float const squares =
+      sum_row<float_team>(row<float const>{room.direction(h), room.head_dim}, float_team::index() == 0, add_square{});
+  if (threadIdx.x == 0) store(room.towards + h, inverse_root(squares));
+}
+
+struct add_dot {
+  shared<float> with;
+  __device__ float operator()(float sum, int d, float x) const {
+    float const y = with[d];
+    return fma(x, y, sum);
+  }
+};
+
+template <class P>
+__global__ void __launch_bounds__(mean_cosine_tuning::threads)
+    cosine_kernel(__grid_constant__ P const rows, int first_head, cosine_room room, float factor,
+                  matrix_view<float, device_memory> out) {
+  using team = row_team<typename P::value_type, 16>;
+  constexpr int teams = mean_cosine_tuning::threads / team::threads;
+  int const h = first_head + static_cast<int>(blockIdx.x);
+  auto const head = rows.head(h);
+  if (static_cast<int>(blockIdx.y) * teams >= head.tokens()) return;
+  auto const direction = dynamic_shared<float>();
+  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += mean_cosine_tuning::threads) {
+    direction[d] = load(room.direction(h) + d);
+  }
+  __syncthreads();
+  int const t = static_cast<int>(blockIdx.y) * teams + team::index();
+  bool const there = t < head.tokens();
+  float const dot = sum_row<team>(head[there ? t : 0], there, add_dot{direction});
+  if (there && team::member() == 0) {
+    store(&out(h, t), load(&out(h, t)) * (dot * (load(room.towards + h) * factor)));
+  }
+}
+
+}  // namespace detail
+
+template <>
+struct kernel<mean_cosine_fn, cuda> {
+  template <class P>
+  static void run(cuda const& ex, P const& rows, float factor, scores_view<cuda> out) {
+    using tuning = detail::mean_cosine_tuning;
+    int const tokens = longest(rows);
+    if (tokens == 0) return;
+    auto const heads = static_cast<std::size_t>(rows.heads());
+    auto const head_dim = static_cast<std::size_t>(rows.head_dim());
+    auto const blocks = detail::blocks_for(tokens, mean_cosine_fn::block);
+    detail::device_array<float> const of_blocks(ex, heads * blocks * head_dim);
+    detail::device_array<float> const directions(ex, heads * head_dim);
+    detail::device_array<float> const towards(ex, heads);
+    detail::device_array<int> const finished(ex, heads);
+    detail::set_bytes(ex, finished.data(), 0, finished.bytes());
+    detail::cosine_room const room{of_blocks.data(), directions.data(),        towards.data(),
+                                   finished.data(),  static_cast<int>(blocks), rows.head_dim()};
+    detail::each_part(
+        [&](int first, int count, auto const& part) {
+          using rows_type = std::remove_cvref_t<decltype(part)>;
+          constexpr int teams = tuning::threads / detail::row_team<typename P::value_type, 16>::threads;
+          auto const x = static_cast<unsigned>(count);
+          detail::launch(ex, "mean_cosine", detail::cosine_directions_kernel<rows_type>,
+                         {dim3(x, blocks), tuning::threads, sizeof(float) * mean_cosine_fn::block}, part, first, room,
+                         out);
+          detail::launch(ex, "mean_cosine", detail::cosine_kernel<rows_type>,
+                         {dim3(x, detail::blocks_for(tokens, teams)), tuning::threads, sizeof(float) * head_dim}, part,
+                         first, room, factor, out);
+        },
+        rows);
+  }
+};
+
+}  // namespace tightkv

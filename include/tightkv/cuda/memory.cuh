@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/// How kernels touch memory. All accesses to global memory go through `load` and `store`, so that the tests' emulator
+/// can count them, and see those that are out of bounds or not aligned.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include <tightkv/core/half.hpp>
+#include <tightkv/cuda/launch.cuh>
+
+namespace tightkv::detail {
+
+#if defined(TIGHTKV_CUDA_ON_CPU)
+template <class T>
+[[gnu::always_inline]] inline T load(T const* p) {
+  cuda_on_cpu::on_load(p, sizeof(T));
+  return *p;
+}
+template <class T>
+[[gnu::always_inline]] inline void store(T* p, T value) {
+  cuda_on_cpu::on_store(p, sizeof(T));
+  *p = value;
+}
+#else
+// Plain loads, never `__ldg`: some kernels write the memory that they read.
+template <class T>
+__device__ __forceinline__ T load(T const* p) {
+  return *p;
+}
+template <class T>
+__device__ __forceinline__ void store(T* p, T value) {
+  *p = value;
+}
+#endif
+
+/// What one thread moves in one access: neighbouring elements, as a whole aligned.
+template <class T, int Bytes>
+struct alignas(Bytes) packet {
+  static constexpr int size = Bytes / static_cast<int>(sizeof(T));
+  T element[size];
+};
+
+template <class Packet, class T>
+__device__ __forceinline__ Packet load_as(T const* p) {
+  return load(reinterpret_cast<Packet const*>(p));
+}
+
+/// Copies 16 bytes of global memory to shared memory. They are there for the thread that asked once it has waited, and
+/// for others that have then met it.
+template <class T>
+__device__ __forceinline__ void begin_copy(shared<T> to, T const* from) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  auto const address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+#else
+  using bytes = packet<T, 16>;
+  shared_as<bytes>(to)[0] = load_as<bytes>(from);
+#endif
+}
+/// Ends a batch of copies.
+__device__ __forceinline__ void end_batch() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+/// Waits for this thread's copies, except those of its last `Batches` batches.
+template <int Batches>
+__device__ __forceinline__ void wait_for_all_but() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(Batches) : "memory");
+#endif
+}
+
+/// As `static_cast<float>`, in one instruction where there is one.
+template <class T>
+__device__ __forceinline__ float to_float(T x) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (std::is_same_v<T, half>) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(x.bits));
+    return f;
+  }
+#endif
+  return static_cast<float>(x);
+}
+
+/// The T that has this value; there must be one.
+template <class T>
+__device__ __forceinline__ T from_float(float x) {
+#if defined(__CUDA_ARCH__)
+  T y;
+  if constexpr (std::is_same_v<T, half>) asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  if constexpr (std::is_same_v<T, bfloat16>) y.bits = static_cast<std::uint16_t>(bits_as<std::uint32_t>(x) >> 16);
+  if constexpr (std::is_same_v<T, float>) y = x;
+  return y;
+#else
+  return T(x);
+#endif
+}
+
+/// The smaller, or the larger, of each two elements; none of them is NaN. One instruction for a pair of 16-bit numbers.
+template <class T, int Bytes>
+__device__ __forceinline__ packet<T, Bytes> least(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (Bytes == 4 && sizeof(T) == 2) {
+    std::uint32_t x = bits_as<std::uint32_t>(a);
+    if constexpr (std::is_same_v<T, half>) {
+      asm("min.f16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    } else {
+      asm("min.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    }
+    return bits_as<packet<T, Bytes>>(x);
+  }
+#endif
+  auto least = a;
+  for (int i = 0; i < packet<T, Bytes>::size; ++i) {
+    if (to_float(b.element[i]) < to_float(a.element[i])) least.element[i] = b.element[i];
+  }
+  return least;
+}
+template <class T, int Bytes>
+__device__ __forceinline__ packet<T, Bytes> most(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (Bytes == 4 && sizeof(T) == 2) {
+    std::uint32_t x = bits_as<std::uint32_t>(a);
+    if constexpr (std::is_same_v<T, half>) {
+      asm("max.f16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    } else {
+      asm("max.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+    }
+    return bits_as<packet<T, Bytes>>(x);
+  }
+#endif
+  auto most = a;
+  for (int i = 0; i < packet<T, Bytes>::size; ++i) {
+    if (to_float(a.element[i]) < to_float(b.element[i])) most.element[i] = b.element[i];
+  }
+  return most;
+}
+
+}  // namespace tightkv::detail
