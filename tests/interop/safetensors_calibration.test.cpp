@@ -100,6 +100,11 @@ TEST(safetensors_calibration, refuses_chunks_of_other_heads) {
   EXPECT_THROW(sums.layers[0].add(tightkv::cpu{}, rows(2, 4), rows(2, 4), rows(4, 4)), tightkv::bad_argument);
   EXPECT_THROW(sums.layers[0].add(tightkv::cpu{}, rows(2, 4), rows(2, 3), rows(3, 4)), tightkv::bad_argument);
   EXPECT_THROW(sums.layers[0].add(tightkv::cpu{}, rows(2, 4), rows(2, 3), rows(0, 4)), tightkv::bad_argument);
+  EXPECT_THROW(sums.layers[0].add(tightkv::cpu{}, rows(2, 4), rows(2, 3), rows(4, 3)), tightkv::bad_argument);
+  auto const longer = tightkv::hnd(x.data(), {4, 3, 4});
+  EXPECT_THROW(sums.layers[0].add(tightkv::cpu{}, rows(2, 4), rows(2, 3), longer), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::layer_sums().add(tightkv::cpu{}, rows(2, 4), rows(2, 3), rows(4, 4)), tightkv::bad_argument);
+  EXPECT_EQ(sums.layers[0].keys.rows().added, 4);  // nothing of what was refused
 }
 
 TEST(safetensors_calibration, refuses_files_that_hold_something_else) {
@@ -137,12 +142,16 @@ TEST(safetensors_calibration, refuses_files_that_hold_something_else) {
     });
   };
   for (std::size_t place = 0; place < 6; ++place) {
-    for (std::int64_t const number : {std::int64_t{-1}, std::int64_t{1} << 20, INT64_MAX, INT64_MIN}) {
+    for (std::int64_t const number : {std::int64_t{-1}, (std::int64_t{1} << 20) + 1, INT64_MAX, INT64_MIN}) {
       EXPECT_NE(with(place, number), "nothing was refused") << place << ' ' << number;
     }
   }
   EXPECT_THAT(with(0, 0), HasSubstr("layer"));
+  EXPECT_THAT(with(0, 1 << 20), HasSubstr("no such tensor"));
+  EXPECT_THAT(with(1, 5), HasSubstr("multiple of KV heads"));
+  EXPECT_THAT(with(2, 4), HasSubstr("shape of the model"));
   EXPECT_THAT(with(3, 5), HasSubstr("shape of the model"));
+  EXPECT_THAT(with(5, 6), HasSubstr("rotary"));
 
   std::vector<double> products(64, NAN);
   EXPECT_THAT(refused([&](contents& c) {

@@ -34,9 +34,25 @@ struct layer_sums {
   requires reachable_from<K, E> && reachable_from<V, E> && reachable_from<Q, E>
   void add(E const& ex, K const& key_rows, V const& value_rows, Q const& query_rows, int skip = 0) {
     auto const heads = static_cast<int>(queries.size());
-    detail::expects(key_rows.heads() == heads && value_rows.heads() == heads && query_rows.heads() % heads == 0,
-                    "layer_sums", "the chunk must have the model's heads", "keys", key_rows.heads(), "values",
+    detail::expects(heads >= 1, "layer_sums", "has no heads: it was made without a shape");
+    auto const has_rows_of = [&](auto const& rows, gram const& sums, int of_heads) {
+      return rows.heads() == of_heads && rows.heads() * rows.head_dim() == sums.size();
+    };
+    detail::expects(has_rows_of(key_rows, keys, heads) && has_rows_of(value_rows, values, heads), "layer_sums",
+                    "keys and values must be of the model's heads", "keys", key_rows.heads(), "values",
                     value_rows.heads());
+    bool const shared_evenly = query_rows.heads() >= heads && query_rows.heads() % heads == 0;
+    detail::expects(shared_evenly && query_rows.head_dim() == key_rows.head_dim(), "layer_sums",
+                    "queries must be of a multiple of the KV heads, as long as keys", "query_heads", query_rows.heads(),
+                    "head_dim", query_rows.head_dim());
+    for (int q = 0; q < query_rows.heads(); ++q) {
+      int const h = q * heads / query_rows.heads();
+      bool const as_long = key_rows.tokens(h) == key_rows.tokens(0) && value_rows.tokens(h) == key_rows.tokens(0) &&
+                           query_rows.tokens(q) == key_rows.tokens(0);
+      detail::expects(as_long, "layer_sums", "all rows must be of the same tokens", "query_head", q, "tokens",
+                      query_rows.tokens(q));
+    }
+    detail::expects(skip >= 0, "layer_sums", "skip must not be negative", "skip", skip);
     int const sharing = query_rows.heads() / heads;
     keys.add(ex, key_rows, {.heads = heads, .skip = skip});
     values.add(ex, value_rows, {.heads = heads, .skip = skip});
