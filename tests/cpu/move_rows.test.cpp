@@ -2,6 +2,7 @@
 /// Fast compaction and gather move the rows that the plain ones move, and nothing else.
 #include <support/unoptimised.hpp>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -22,7 +23,7 @@ tightkv::plan random_plan(int heads, int tokens, double chance, int first) {
   std::mt19937 random(static_cast<unsigned>(tokens));
   for (auto& k : kept) {
     for (int t = 0; t < tokens; ++t) {
-      if (t < first || random() < chance * 0x1p32) k.push_back(t);
+      if (t < first || static_cast<double>(random()) < chance * 0x1p32) k.push_back(t);
     }
     after.push_back(static_cast<int>(k.size()));
   }

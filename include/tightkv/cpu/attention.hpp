@@ -60,6 +60,31 @@ class packed_keys {
   std::pmr::vector<std::int32_t> finite_;
 };
 
+/// Turns the logits of query i of query head q into probabilities, and adds these to `sum`.
+template <class Set, class V>
+void add_attention(Set set, V const& view, int q, int i, float* logits, std::int32_t const* finite, float* sum) {
+  auto const queries = view.queries.head(q);
+  if (!all_finite(queries[i])) return;
+  int const visible = view.tokens(q / group_size(view)) - queries.tokens() + i + 1;
+  float const most = mask_logits(set, logits, finite, visible);
+  if (most == -std::numeric_limits<float>::infinity()) return;
+  if constexpr (view_with_row_lse<V>) {
+    float const lse = view.row_lse(q, i);
+    if (is_finite(lse)) add_exponentials(set, lse, logits, visible, sum);
+  } else {
+    double const normaliser = exponentials(set, logits, visible, most);
+    add_times(set, static_cast<float>(1.0 / normaliser), logits, visible, sum);
+  }
+}
+
+/// Writes query i of query head q, over sqrt(head_dim), to `out`.
+template <class V>
+void scaled_query(V const& view, int q, int i, float* out) {
+  auto const row = view.queries.head(q)[i];
+  float const scale = 1.0F / std::sqrt(static_cast<float>(row.size));
+  for (int d = 0; d < row.size; ++d) out[d] = static_cast<float>(row[d]) * scale;
+}
+
 /// Sums, per key, of the probabilities that queries give it.
 class attention_sums {
  public:
@@ -84,42 +109,21 @@ class attention_sums {
   /// Adds those of queries [begin, end) of query head q, at most `rows_at_once()` of them.
   template <class V>
   void add(V const& view, int q, int begin, int end) {
-    auto const queries = view.queries.head(q);
-    int const hidden = view.tokens(q / group_size(view)) - queries.tokens();  // tokens before the first query's
-    float const scale = 1.0F / std::sqrt(static_cast<float>(dim_));
+    int const hidden = view.tokens(q / group_size(view)) - view.queries.tokens(q);  // tokens before the first query's
     std::fill(queries_.begin(), queries_.end(), 0.0F);
-    for (int i = begin; i < end; ++i) {
-      auto const row = queries[i];
-      for (int d = 0; d < dim_; ++d) queries_[index(i - begin, d, dim_)] = static_cast<float>(row[d]) * scale;
-    }
+    for (int i = begin; i < end; ++i) scaled_query(view, q, i, queries_.data() + (i - begin) * dim_);
     int const tiles = std::min(keys_.count(), (hidden + end + keys_.width() - 1) / keys_.width());
     std::ptrdiff_t const stride = keys_.padded();
     with_vectors(set_, [&](auto set) {
       int const whole = (end - begin + step_ - 1) / step_ * step_;
       multiply_tiles(set, queries_.data(), whole, keys_.tiles(), tiles, dim_, logits_.data(), stride);
-      for (int i = begin; i < end; ++i) {
-        if (!all_finite(queries[i])) continue;
-        int const visible = hidden + i + 1;
-        float* const x = logits_.data() + (i - begin) * stride;
-        float const most = mask_logits(set, x, keys_.finite(), visible);
-        if (most == -std::numeric_limits<float>::infinity()) continue;
-        if constexpr (view_with_row_lse<V>) {
-          float const lse = view.row_lse(q, i);
-          if (is_finite(lse)) add_exponentials(set, lse, x, visible, sum_.data());
-        } else {
-          double const sum = exponentials(set, x, visible, most);
-          add_times(set, static_cast<float>(1.0 / sum), x, visible, sum_.data());
-        }
-      }
+      for (int i = begin; i < end; ++i)
+        add_attention(set, view, q, i, logits_.data() + (i - begin) * stride, keys_.finite(), sum_.data());
       move_into(set, sum_.data(), std::min(keys_.padded(), hidden + end), total_.data());
     });
   }
 
  private:
-  static std::size_t index(int row, int col, int stride) noexcept {
-    return static_cast<std::size_t>(row) * static_cast<std::size_t>(stride) + static_cast<std::size_t>(col);
-  }
-
   packed_keys const& keys_;
   int dim_;
   instruction_set set_;
@@ -130,5 +134,68 @@ class attention_sums {
   std::pmr::vector<float> sum_;
   std::pmr::vector<double> total_;
 };
+
+/// A few queries, as in a step of decoding, against keys that are read once, where they are.
+class attention_of_few {
+ public:
+  attention_of_few(int tokens, int queries, instruction_set set, std::pmr::memory_resource* memory)
+      : set_(set),
+        stride_((tokens + 15) / 16 * 16),
+        logits_(static_cast<std::size_t>(stride_) * static_cast<std::size_t>(queries), memory),
+        finite_(static_cast<std::size_t>(stride_), memory),
+        sum_(static_cast<std::size_t>(stride_), memory) {}
+
+  std::int32_t const* finite() const noexcept { return finite_.data(); }
+  float const* sum() const noexcept { return sum_.data(); }
+
+  /// Multiplies the last `queries` queries of each query head of KV head h with its keys.
+  template <class V>
+  void multiply(V const& view, int h, int queries) {
+    auto* const memory = logits_.get_allocator().resource();
+    using keys = decltype(V::keys);
+    int const dim = view.keys.head_dim();
+    auto const count = static_cast<std::size_t>(group_size(view) * queries);
+    std::pmr::vector<float> scaled(count * static_cast<std::size_t>(dim), memory);
+    for (int r = 0; r < group_size(view) * queries; ++r) {
+      int const q = h * group_size(view) + r / queries;
+      scaled_query(view, q, view.queries.tokens(q) - queries + r % queries, scaled.data() + r * dim);
+    }
+    constexpr int at_once = 128;  // keys that stay in the first cache for all queries
+    row_table<keys> table(memory);
+    for (int begin = 0; begin < view.tokens(h); begin += at_once) {
+      int const end = std::min(begin + at_once, view.tokens(h));
+      auto const* const at = table.of(view.keys.head(h), dim, begin, end);
+      with_vectors(set_, [&](auto set) {
+        mark_finite(set, at, end - begin, dim, finite_.data() + begin);
+        for (int r = 0; r < static_cast<int>(count); ++r)
+          products_with(set, at, end - begin, dim, scaled.data() + r * dim, logits(r) + begin);
+      });
+    }
+  }
+
+  /// Adds the attention of the last `queries` queries of query head q.
+  template <class V>
+  void add(V const& view, int q, int queries) {
+    int const first = q % group_size(view) * queries;
+    with_vectors(set_, [&](auto set) {
+      for (int i = 0; i < queries; ++i)
+        add_attention(set, view, q, view.queries.tokens(q) - queries + i, logits(first + i), finite_.data(),
+                      sum_.data());
+    });
+  }
+  void clear() { std::fill(sum_.begin(), sum_.end(), 0.0F); }
+
+ private:
+  float* logits(int r) noexcept { return logits_.data() + static_cast<std::ptrdiff_t>(r) * stride_; }
+
+  instruction_set set_;
+  int stride_;
+  std::pmr::vector<float> logits_;
+  std::pmr::vector<std::int32_t> finite_;
+  std::pmr::vector<float> sum_;
+};
+
+/// Whether keys are worth packing for so many queries of all query heads that share them.
+inline bool are_few(int queries) noexcept { return queries <= 16; }
 
 }  // namespace tightkv::detail

@@ -20,12 +20,25 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
     if (ex.instructions() == instruction_set::none) {
       return kernel<attention_mass_fn, basic_plain_cpu<F>>::run(ex, view, queries, out);
     }
+    auto const few = [&](int h) { return detail::are_few(group_size(view) * queries[static_cast<std::size_t>(h)]); };
+    ex.for_each_index(view.heads(), [&](int h) {
+      if (few(h)) add_few(ex, view, h, queries[static_cast<std::size_t>(h)], out.row(h));
+    });
     for (int h = 0; h < view.heads(); ++h) {
-      if (view.tokens(h) > 0) add(ex, view, h, queries[static_cast<std::size_t>(h)], out.row(h));
+      if (!few(h)) add(ex, view, h, queries[static_cast<std::size_t>(h)], out.row(h));
     }
   }
 
  private:
+  template <class V>
+  static void add_few(basic_cpu<F> const& ex, V const& view, int h, int queries, float* mass) {
+    int const tokens = view.tokens(h);
+    detail::attention_of_few attention(tokens, group_size(view) * queries, ex.instructions(), ex.resource());
+    attention.multiply(view, h, queries);
+    for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) attention.add(view, q, queries);
+    for (int j = 0; j < tokens; ++j) mass[j] = attention.finite()[j] != 0 ? mass[j] + attention.sum()[j] : unjudged;
+  }
+
   template <class V>
   static void add(basic_cpu<F> const& ex, V const& view, int h, int queries, float* mass) {
     int const tokens = view.tokens(h);

@@ -20,6 +20,19 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
     ex.for_each_index(view.heads(), [&](int h) {
       int const tokens = view.tokens(h);
       if (tokens == 0) return;
+      auto const mean = [&](auto sum, bool finite) { return finite ? static_cast<float>(sum / window) : unjudged; };
+      int const queries = std::min(window, view.queries.tokens(h * group_size(view)));
+      if (detail::are_few(group_size(view) * queries) && equally_many(view, h)) {
+        detail::attention_of_few attention(tokens, group_size(view) * queries, ex.instructions(), ex.resource());
+        attention.multiply(view, h, queries);
+        for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
+          attention.clear();
+          attention.add(view, q, queries);
+          for (int j = 0; j < tokens; ++j)
+            out(q, j) = mean(static_cast<double>(attention.sum()[j]), attention.finite()[j] != 0);
+        }
+        return;
+      }
       detail::packed_keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
       for (int tile = 0; tile < keys.count(); ++tile) keys.pack(view.keys, h, tile, ex.resource());
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
@@ -27,12 +40,21 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
         int const last = view.queries.tokens(q);
         for (int begin = std::max(0, last - window); begin < last; begin += sum.rows_at_once())
           sum.add(view, q, begin, std::min(begin + sum.rows_at_once(), last));
-        for (int j = 0; j < tokens; ++j) {
-          double const mean = sum.total()[static_cast<std::size_t>(j)] / window;
-          out(q, j) = keys.finite()[j] != 0 ? static_cast<float>(mean) : unjudged;
-        }
+        for (int j = 0; j < tokens; ++j)
+          out(q, j) = mean(sum.total()[static_cast<std::size_t>(j)], keys.finite()[j] != 0);
       }
     });
+  }
+
+ private:
+  /// Whether the query heads of KV head h have as many queries each.
+  template <class V>
+  static bool equally_many(V const& view, int h) {
+    int const first = h * group_size(view);
+    for (int q = first; q < first + group_size(view); ++q) {
+      if (view.queries.tokens(q) != view.queries.tokens(first)) return false;
+    }
+    return true;
   }
 };
 

@@ -48,6 +48,19 @@ TIGHTKV_INLINE void multiply_tile(float const* queries, float const* tile, int d
   }
 }
 
+/// finite[j] = all bits where row j holds finite values alone, else none.
+template <class T>
+inline void mark_finite(vectors, T const* const* rows, int count, int dim, std::int32_t* finite) {
+  int const whole = dim / lanes<floats> * lanes<floats>;
+  floats const zero = all<floats>(0.0F);
+  for (int j = 0; j < count; ++j) {
+    floats poison = zero;
+    for (int c = 0; c < whole; c += lanes<floats>) poison = fma(load<floats>(rows[j] + c), zero, poison);
+    if (whole < dim) poison = fma(load_first<floats>(rows[j] + whole, dim - whole), zero, poison);
+    finite[j] = bits(is_nan(poison)) == 0 ? -1 : 0;
+  }
+}
+
 /// All of a block of queries (a multiple of `vectors::tile_queries`, side by side) against `tiles` tiles of keys.
 inline void multiply_tiles(vectors, float const* queries, int count, float const* tiles, int tile_count, int dim,
                            float* logits, std::ptrdiff_t stride) {
