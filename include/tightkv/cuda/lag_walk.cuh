@@ -99,6 +99,7 @@ class lag_walk {
   using ring_type = row_ring<T, Steps>;
   using team = typename ring_type::team;
   static constexpr int width = team::width;
+  static constexpr int most_channels = Steps * lane_sum::lanes;
   static constexpr int rows_at_once = lag_tuning::warps * team::per_warp;
   using head_type = decltype(std::declval<Rows const&>().head(0));
 
@@ -195,9 +196,15 @@ class lag_walk {
   }
   __device__ row_words row_there(bool there) const {
     row_words words{};
+    if (!there) return words;
+    if (head_dim_ == most_channels) {
 #pragma unroll
-    for (int s = 0; s < Steps; ++s) {
-      if (there && channel(s) < head_dim_) words.step[s] = ring_.get(stage_, channel(s));
+      for (int s = 0; s < Steps; ++s) words.step[s] = ring_.get(stage_, channel(s));
+    } else {
+#pragma unroll
+      for (int s = 0; s < Steps; ++s) {
+        if (channel(s) < head_dim_) words.step[s] = ring_.get(stage_, channel(s));
+      }
     }
     return words;
   }
@@ -205,7 +212,7 @@ class lag_walk {
   __device__ void take_ranges(shared_ranges const& ranges, bool scored) {
     channels_ = 0;
     if (scored) channels_ = ranges.channels[0];
-    all_count_ = channels_ == head_dim_ && head_dim_ % lane_sum::lanes == 0;
+    all_count_ = channels_ == most_channels;
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
       low_[s] = all_elements(infinite);
@@ -219,10 +226,10 @@ class lag_walk {
     }
   }
 
-  /// True for a channel that takes part; cheap where all do.
+  /// True for a channel that takes part. Where all do there is nothing to ask.
   template <bool All>
   __device__ bool counts(int s, int i) const {
-    return All ? s * lane_sum::lanes < head_dim_ : scale_[s][i] != 0.0F;
+    return All || scale_[s][i] != 0.0F;
   }
 
   /// As `spread` of the plain kernel, for a row of finite values.

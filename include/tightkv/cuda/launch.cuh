@@ -27,6 +27,7 @@ void launch(void (*kernel)(Parameters...), launch_shape const& shape, cudaStream
 #if defined(TIGHTKV_CUDA_ON_CPU)
   check(cuda_on_cpu::launch(kernel, {shape.grid, shape.block, shape.shared_bytes}, stream, what, args...), what);
 #else
+  static_cast<void>(cudaGetLastError());  // an error of somebody else's is not this launch's
   kernel<<<shape.grid, shape.block, shape.shared_bytes, stream>>>(static_cast<Parameters>(args)...);
   check(cudaGetLastError(), what);
 #endif

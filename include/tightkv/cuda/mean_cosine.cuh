@@ -90,6 +90,11 @@ __global__ void __launch_bounds__(mean_cosine_tuning::threads)
   if (threadIdx.x == 0) store(room.towards + h, inverse_root(squares));
 }
 
+/// Of shared memory, so that rows can follow.
+TIGHTKV_HD inline std::size_t direction_bytes(int head_dim) {
+  return (sizeof(float) * static_cast<std::size_t>(head_dim) + 127) / 128 * 128;
+}
+
 struct add_dot {
   shared<float> with;
   __device__ float operator()(float sum, int d, float x) const {
@@ -99,25 +104,21 @@ struct add_dot {
 };
 
 template <class P>
-__global__ void __launch_bounds__(mean_cosine_tuning::threads)
+__global__ void __launch_bounds__(staged_rows_tuning::most_warps* warp_size)
     cosine_kernel(__grid_constant__ P const rows, int first_head, cosine_room room, float factor,
                   matrix_view<float, device_memory> out) {
-  using team = row_team<typename P::value_type, 16>;
-  constexpr int teams = mean_cosine_tuning::threads / team::threads;
+  using T = typename P::value_type;
   int const h = first_head + static_cast<int>(blockIdx.x);
-  auto const head = rows.head(h);
-  if (static_cast<int>(blockIdx.y) * teams >= head.tokens()) return;
   auto const direction = dynamic_shared<float>();
-  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += mean_cosine_tuning::threads) {
+  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += static_cast<int>(blockDim.x)) {
     direction[d] = load(room.direction(h) + d);
   }
   __syncthreads();
-  int const t = static_cast<int>(blockIdx.y) * teams + team::index();
-  bool const there = t < head.tokens();
-  float const dot = sum_row<team>(head[there ? t : 0], there, add_dot{direction});
-  if (there && team::member() == 0) {
-    store(&out(h, t), load(&out(h, t)) * (dot * (load(room.towards + h) * factor)));
-  }
+  float const towards = load(room.towards + h) * factor;
+  staged_rows<T> const staged(dynamic_shared<T>(direction_bytes(room.head_dim)), room.head_dim);
+  sum_staged_rows(staged, rows.head(h), add_dot{direction}, [&](int t, float dot, bool writes) {
+    if (writes) store(&out(h, t), load(&out(h, t)) * (dot * towards));
+  });
 }
 
 }  // namespace detail
@@ -142,14 +143,18 @@ struct kernel<mean_cosine_fn, cuda> {
     detail::each_part(
         [&](int first, int count, auto const& part) {
           using rows_type = std::remove_cvref_t<decltype(part)>;
-          constexpr int teams = tuning::threads / detail::row_team<typename P::value_type, 16>::threads;
+          using staged = detail::staged_rows<typename P::value_type>;
+          int const warps = staged::warps("mean_cosine", rows.head_dim());
           auto const x = static_cast<unsigned>(count);
           detail::launch(ex, "mean_cosine", detail::cosine_directions_kernel<rows_type>,
                          {dim3(x, blocks), tuning::threads, sizeof(float) * mean_cosine_fn::block}, part, first, room,
                          out);
           detail::launch(ex, "mean_cosine", detail::cosine_kernel<rows_type>,
-                         {dim3(x, detail::blocks_for(tokens, teams)), tuning::threads, sizeof(float) * head_dim}, part,
-                         first, room, factor, out);
+                         {dim3(x, detail::staged_blocks<typename P::value_type>(tokens, warps)),
+                          static_cast<unsigned>(warps * detail::warp_size),
+                          detail::direction_bytes(rows.head_dim()) +
+                              static_cast<std::size_t>(warps * staged::bytes_of_warp(rows.head_dim()))},
+                         part, first, room, factor, out);
         },
         rows);
   }
