@@ -265,13 +265,14 @@ void check(check_options const& asked) {
 
   cli::method_choice method("key_diff");
   method.set("tokens=192");
-  for (auto const* const through : {"a", "b", "c"}) {
+  constexpr std::pair<char const*, int> generations[] = {{"a", 800}, {"b", 200}, {"c", 200}};
+  for (auto const& [through, tokens] : generations) {
     generate_options more;
     more.engine.model = asked.model;
     more.engine.cells = 768;
     more.engine.threads = asked.threads;
     more.prompt = asked.text;
-    more.tokens = 1024;
+    more.tokens = tokens;
     more.every = 64;
     more.through = through;
     more.methods = {method};
