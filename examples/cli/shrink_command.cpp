@@ -62,7 +62,7 @@ std::vector<llama_state::stream const*> streams_of(llama_state::contents const& 
   for (auto const& s : state.base.streams) {
     if (s.tokens() == 0) continue;
     detail::expects(s.is_whole(), "shrink",
-                    "positions must be 0 to N - 1; a state that was shrunk already cannot be shrunk again", "first",
+                    "positions must be 0 to N - 1; this state was shrunk already, or tokens were removed", "first",
                     s.first, "last", s.last);
     found.push_back(&s);
   }
