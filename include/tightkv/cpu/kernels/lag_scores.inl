@@ -22,11 +22,12 @@ template <int Vectors>
 TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, float* low, float* high) {
   floats lowest[Vectors];
   floats highest[Vectors];
-  floats poison = all<floats>(0.0F);
+  floats poison[Vectors];
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) {
     lowest[v] = all<floats>(__builtin_inff());
     highest[v] = all<floats>(-__builtin_inff());
+    poison[v] = all<floats>(0.0F);
   }
   for (int t = 0; t < count; ++t) {
 #pragma GCC unroll 8
@@ -34,15 +35,16 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
       floats const x = load<floats>(rows[t] + channel + v * lanes<floats>);
       lowest[v] = min(lowest[v], x);
       highest[v] = max(highest[v], x);
-      poison = fma(x, all<floats>(0.0F), poison);  // stays 0 as long as all are finite
+      poison[v] = fma(x, all<floats>(0.0F), poison[v]);  // stays 0 as long as all are finite
     }
   }
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) {
     store(low + channel + v * lanes<floats>, lowest[v]);
     store(high + channel + v * lanes<floats>, highest[v]);
+    poison[0] = v > 0 ? poison[0] + poison[v] : poison[0];
   }
-  return bits(is_nan(poison)) == 0;
+  return bits(is_nan(poison[0])) == 0;
 }
 
 /// The same for 16-bit types, as integers: no conversion, and twice as many at a time.
@@ -113,75 +115,90 @@ inline int measure(vectors, T const* const* rows, int count, int dim, lag_channe
   return channels;
 }
 
-/// Adds 16 normalised channels of four rows to their sums.
-template <class T>
-TIGHTKV_INLINE void add_normalised(T const* const (&row)[4], int c, floats low, floats scale, floats (&sum)[4]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < 4; ++r) sum[r] = fma(load<floats>(row[r] + c) - low, scale, sum[r]);
+/// Adds 16 normalised channels of some rows to their sums.
+template <int Rows, class T>
+TIGHTKV_INLINE void add_normalised(T const* const (&row)[Rows], int c, floats low, floats scale, floats (&sum)[Rows]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) sum[r] = fma(load<floats>(row[r] + c) - low, scale, sum[r]);
 }
 
 /// Adds the squares of their deviations from the mean.
-template <class T>
-TIGHTKV_INLINE void add_squares(T const* const (&row)[4], int c, floats low, floats scale, ints used,
-                                floats const (&minus_mean)[4], floats (&sum)[4]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < 4; ++r) {
+template <int Rows, class T>
+TIGHTKV_INLINE void add_squares(T const* const (&row)[Rows], int c, floats low, floats scale, ints used,
+                                floats const (&minus_mean)[Rows], floats (&sum)[Rows]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
     floats const addend = as_floats(as_ints(minus_mean[r]) & used);
     floats const deviation = fma(load<floats>(row[r] + c) - low, scale, addend);
     sum[r] = fma(deviation, deviation, sum[r]);
   }
 }
 
-TIGHTKV_INLINE four total_of(floats const (&sum)[4]) { return totals(sum[0], sum[1], sum[2], sum[3]); }
-
-/// The unbiased standard deviation of each of four rows' normalised channels, not finite where it is none.
-template <class T>
-TIGHTKV_INLINE four spreads_of_four(T const* const (&row)[4], int dim, lag_channels const& from, int channels) {
+/// spread[r] = the unbiased standard deviation of row r's normalised channels, not finite where it is none. Some rows at
+/// once, because each sum waits for the one before it.
+template <int Rows, class T>
+TIGHTKV_INLINE void spreads_of_some(T const* const (&row)[Rows], int dim, lag_channels const& from, int channels,
+                                    float* spread) {
   int const whole = dim / lanes<floats> * lanes<floats>;
-  T rest[4][lanes<floats>] = {};  // the last channels, and zeros, where they do not fill a vector
-  T const* const rests[4] = {rest[0], rest[1], rest[2], rest[3]};
-  if (whole < dim) {
-    for (int r = 0; r < 4; ++r)
-      std::memcpy(rest[r], row[r] + whole, static_cast<std::size_t>(dim - whole) * sizeof(T));
+  T rest[Rows][lanes<floats>] = {};  // the last channels, and zeros, where they do not fill a vector
+  T const* rests[Rows];
+  floats sum[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    rests[r] = rest[r];
+    sum[r] = all<floats>(0.0F);
+    if (whole < dim) std::memcpy(rest[r], row[r] + whole, static_cast<std::size_t>(dim - whole) * sizeof(T));
   }
+  T const* const(&last)[Rows] = rests;
 
-  floats const zero = all<floats>(0.0F);
-  floats sum[4] = {zero, zero, zero, zero};
   int c = 0;
-  for (; c < whole; c += lanes<floats>) {
+  for (; c < whole; c += lanes<floats>)
     add_normalised(row, c, load<floats>(from.low + c), load<floats>(from.scale + c), sum);
-  }
-  if (c < dim) add_normalised(rests, 0, load<floats>(from.low + c), load<floats>(from.scale + c), sum);
+  if (c < dim) add_normalised(last, 0, load<floats>(from.low + c), load<floats>(from.scale + c), sum);
 
-  four const mean = total_of(sum) / (four{} + static_cast<float>(channels));
-  floats const minus_mean[4] = {all<floats>(-mean[0]), all<floats>(-mean[1]), all<floats>(-mean[2]),
-                                all<floats>(-mean[3])};
-  floats squares[4] = {zero, zero, zero, zero};
+  floats minus_mean[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; r += 4) {
+    four const mean = totals(sum[r], sum[r + 1], sum[r + 2], sum[r + 3]) / (four{} + static_cast<float>(channels));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      minus_mean[r + i] = all<floats>(-mean[i]);
+      sum[r + i] = all<floats>(0.0F);
+    }
+  }
+  floats const(&addend)[Rows] = minus_mean;
   for (c = 0; c < whole; c += lanes<floats>) {
-    add_squares(row, c, load<floats>(from.low + c), load<floats>(from.scale + c), load<ints>(from.used + c),
-                minus_mean, squares);
+    add_squares(row, c, load<floats>(from.low + c), load<floats>(from.scale + c), load<ints>(from.used + c), addend,
+                sum);
   }
   if (c < dim) {
-    add_squares(rests, 0, load<floats>(from.low + c), load<floats>(from.scale + c), load<ints>(from.used + c),
-                minus_mean, squares);
+    add_squares(last, 0, load<floats>(from.low + c), load<floats>(from.scale + c), load<ints>(from.used + c), addend,
+                sum);
   }
-  return sqrt(total_of(squares) / (four{} + static_cast<float>(channels - 1)));
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; r += 4) {
+    four const squares = totals(sum[r], sum[r + 1], sum[r + 2], sum[r + 3]);
+    store(spread + r, sqrt(squares / (four{} + static_cast<float>(channels - 1))));
+  }
 }
 
 /// spread[i] = that of row i. Fetches the rows `upcoming`, if any, meanwhile.
 template <class T>
 inline void spreads_of(vectors, T const* const* rows, int count, int dim, lag_channels const& from, int channels,
                        T const* const* upcoming, float* spread) {
-  for (int t = 0; t < count; t += 4) {
-    int const last = count - 1 - t < 3 ? count - 1 - t : 3;
-    T const* const row[4] = {rows[t], rows[t + (last < 1 ? last : 1)], rows[t + (last < 2 ? last : 2)], rows[t + last]};
-    for (int r = 0; upcoming != nullptr && r <= last; ++r) {
+  constexpr int at_once = vectors::rows_at_once;
+  for (int t = 0; t < count; t += at_once) {
+    int const found = count - t < at_once ? count - t : at_once;
+    T const* row[at_once];
+    for (int r = 0; r < at_once; ++r) row[r] = rows[t + (r < found ? r : 0)];
+    for (int r = 0; upcoming != nullptr && r < found; ++r) {
       auto const* const bytes = reinterpret_cast<char const*>(upcoming[t + r]);
       for (int b = 0; b < dim * static_cast<int>(sizeof(T)); b += 64) __builtin_prefetch(bytes + b, 0, 2);
     }
-    float of_four[4];
-    store(of_four, spreads_of_four(row, dim, from, channels));
-    for (int r = 0; r <= last; ++r) spread[t + r] = of_four[r];
+    T const* const(&all_rows)[at_once] = row;
+    float found_spreads[at_once];
+    spreads_of_some(all_rows, dim, from, channels, found_spreads);
+    for (int r = 0; r < found; ++r) spread[t + r] = found_spreads[r];
   }
 }
 
