@@ -29,9 +29,9 @@ TYPED_TEST(any_layout_attention, gives_the_same_attention) {
         cache<hnd_layout> queries(queries_of(all_queries, which, group));
         tightkv::kv_view const view(keys, tightkv::absent{}, queries.plane<T>());
         tightkv::matrix<float> window(static_cast<int>(which.size()) * group, out.cols);
-        tightkv::window_attention(tightkv::cpu{}, view, 3, window.view());
+        tightkv::window_attention(tightkv::plain_cpu{}, view, 3, window.view());
         spread(window, group, out);
-        tightkv::attention_mass(tightkv::cpu{}, view, std::vector<int>(which.size(), 4),
+        tightkv::attention_mass(tightkv::plain_cpu{}, view, std::vector<int>(which.size(), 4),
                                 {out.data, out.rows / (group + 1), out.cols, out.stride * (group + 1)});
       };
       expect_same_in_any_layout<T>(head_dim, score, group + 1);

@@ -72,7 +72,7 @@ TYPED_TEST(any_layout_compact, is_compacted_in_place_and_gathered_from) {
       rows kept({{p.lengths().begin(), p.lengths().end()}, head_dim}, sizeof(T));
       cache<packed_layout> elsewhere(kept);
       cache<layout> c(r);
-      tightkv::gather(tightkv::cpu{}, p, c.template plane<T>(), elsewhere.template plane<T>());
+      tightkv::gather(tightkv::plain_cpu{}, p, c.template plane<T>(), elsewhere.template plane<T>());
       for (int h = 0; h < kept.heads(); ++h) {
         for (int t = 0; t < kept.length(h); ++t)
           std::memcpy(kept.at(h, t, 0), after.at(h, t, 0), static_cast<std::size_t>(head_dim) * sizeof(T));
@@ -80,7 +80,7 @@ TYPED_TEST(any_layout_compact, is_compacted_in_place_and_gathered_from) {
       expect_memory(elsewhere, kept, layout::name);
       expect_memory(c, r, layout::name);
 
-      auto const lengths = tightkv::compact(tightkv::cpu{}, p, c.template plane<T>());
+      auto const lengths = tightkv::compact(tightkv::plain_cpu{}, p, c.template plane<T>());
       EXPECT_TRUE(std::equal(lengths.begin(), lengths.end(), p.lengths().begin(), p.lengths().end()));
       expect_memory(c, after, layout::name);
     });

@@ -18,7 +18,7 @@ TYPED_TEST_SUITE(any_layout_lag, elements, element_names);
 TYPED_TEST(any_layout_lag, gives_the_same_lag_scores) {
   auto const score = [](auto const& keys, auto const& values, heads const& which, auto out) {
     std::vector<int> const first(which.size(), 3);
-    tightkv::lag_scores(tightkv::cpu{}, tightkv::kv_view(keys, values), {.partitions = {first, 4}}, out);
+    tightkv::lag_scores(tightkv::plain_cpu{}, tightkv::kv_view(keys, values), {.partitions = {first, 4}}, out);
   };
   for (int const head_dim : head_dims) {
     SCOPED_TRACE(head_dim);

@@ -24,7 +24,7 @@ TEST(any_layout_merging, gives_the_same_gram_matrices_and_projections) {
     for (int h = 0; h < keys.heads(); ++h) {
       tightkv::matrix<double> products(head_dim, head_dim);
       std::vector<double> sums(head_dim);
-      auto const count = tightkv::gram_update(tightkv::cpu{}, keys, {.first = h}, {products.view(), sums.data()});
+      auto const count = tightkv::gram_update(tightkv::plain_cpu{}, keys, {.first = h}, {products.view(), sums.data()});
       ASSERT_EQ(count.added, keys.tokens(h));
       for (int t = 0; t < keys.tokens(h); ++t) {
         out(2 * h, t) = static_cast<float>(products(t, 2 * t) + sums[static_cast<std::size_t>(t)]);
@@ -34,7 +34,7 @@ TEST(any_layout_merging, gives_the_same_gram_matrices_and_projections) {
     for (int h = 0; h < keys.heads(); ++h) starts.push_back(starts.back() + keys.tokens(h));
     std::vector<float> projected(static_cast<std::size_t>(starts.back() * rank));
     auto const to = tightkv::packed_heads(projected.data(), starts.data(), keys.heads(), rank);
-    tightkv::project_heads(tightkv::cpu{}, keys, {matrix.data(), head_dim, rank}, to);
+    tightkv::project_heads(tightkv::plain_cpu{}, keys, {matrix.data(), head_dim, rank}, to);
     for (int h = 0; h < keys.heads(); ++h) {
       for (int t = 0; t < keys.tokens(h); ++t) out(2 * h + 1, t) = to.head(h)[t][t % rank];
     }

@@ -20,8 +20,8 @@ TYPED_TEST(any_layout_rows, gives_the_same_row_norms_and_cosines) {
     auto const half = [&](int i) {
       return tightkv::matrix_view<float>{out.row(i), out.rows / 2, out.cols, 2 * out.stride};
     };
-    tightkv::row_norms(tightkv::cpu{}, keys, -1.0F, half(0));
-    tightkv::mean_cosine(tightkv::cpu{}, keys, 0.5F, half(1));
+    tightkv::row_norms(tightkv::plain_cpu{}, keys, -1.0F, half(0));
+    tightkv::mean_cosine(tightkv::plain_cpu{}, keys, 0.5F, half(1));
   };
   for (int const head_dim : head_dims) {
     SCOPED_TRACE(head_dim);

@@ -44,7 +44,7 @@ TYPED_TEST(attention_mass, is_the_sum_of_the_attention_of_the_groups_queries) {
       observed<TypeParam> o(head_dim, group);
       tightkv::matrix<float> out(2, 37, 0.0F);
       tightkv::attention_mass(
-          tightkv::cpu{},
+          tightkv::plain_cpu{},
           tightkv::kv_view(o.k.template plane<TypeParam>(), tightkv::absent{}, o.q.template plane<TypeParam>()),
           o.asked, out.view());
       for (int h = 0; h < 2; ++h) {
@@ -77,9 +77,9 @@ TEST(attention_mass, is_the_same_where_the_normaliser_of_each_row_is_given) {
       auto const queries = o.q.plane<float>();
       tightkv::matrix<float> without(2, 37, 0.0F);
       tightkv::matrix<float> with(2, 37, 0.0F);
-      tightkv::attention_mass(tightkv::cpu{}, tightkv::kv_view(keys, tightkv::absent{}, queries), o.asked,
+      tightkv::attention_mass(tightkv::plain_cpu{}, tightkv::kv_view(keys, tightkv::absent{}, queries), o.asked,
                               without.view());
-      tightkv::attention_mass(tightkv::cpu{},
+      tightkv::attention_mass(tightkv::plain_cpu{},
                               tightkv::kv_view(keys, tightkv::absent{}, queries, std::as_const(lse).view()), o.asked,
                               with.view());
       for (int h = 0; h < 2; ++h) {
@@ -95,7 +95,7 @@ numbers mass(numbers const& keys, numbers const& queries, int head_dim, int aske
   before.resize(static_cast<std::size_t>(tokens));
   tightkv::kv_view const view(tightkv::hnd(keys.data(), {1, tokens, head_dim}), tightkv::absent{},
                               tightkv::hnd(queries.data(), {1, static_cast<int>(queries.size()) / head_dim, head_dim}));
-  tightkv::attention_mass(tightkv::cpu{}, view, std::vector<int>{asked}, {before.data(), 1, tokens});
+  tightkv::attention_mass(tightkv::plain_cpu{}, view, std::vector<int>{asked}, {before.data(), 1, tokens});
   return before;
 }
 
@@ -159,7 +159,7 @@ TEST(attention_mass, passes_over_rows_that_an_engine_says_are_fully_masked) {
   auto const rows = [](numbers const& v) { return tightkv::hnd(v.data(), {1, 3, 1}); };
   tightkv::kv_view const view(rows(keys), tightkv::absent{}, rows(queries),
                               tightkv::matrix_view<float const>{lse.data(), 1, 3});
-  tightkv::attention_mass(tightkv::cpu{}, view, std::vector<int>{3}, {out.data(), 1, 3});
+  tightkv::attention_mass(tightkv::plain_cpu{}, view, std::vector<int>{3}, {out.data(), 1, 3});
   expect_near(out, {1 + 1 / 3.0, 1 / 3.0, 1 / 3.0}, 1e-6);
 }
 
@@ -174,7 +174,8 @@ TEST(attention_mass, refuses_more_queries_than_the_view_has) {
   auto const rows = tightkv::hnd(keys.data(), {1, 3, 1});
   tightkv::kv_view const view(rows, tightkv::absent{}, rows);
   tightkv::matrix<float> out(1, 3);
-  EXPECT_THROW(tightkv::attention_mass(tightkv::cpu{}, view, std::vector<int>{}, out.view()), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::attention_mass(tightkv::plain_cpu{}, view, std::vector<int>{}, out.view()),
+               tightkv::bad_argument);
 }
 
 }  // namespace

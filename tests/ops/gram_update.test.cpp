@@ -30,7 +30,7 @@ struct two_heads {
   sums of{4};
 
   tightkv::rows_counted add(tightkv::head_range const& group = {.heads = 2}) {
-    return tightkv::gram_update(tightkv::cpu{}, tightkv::hnd(rows.data(), {2, 3, 2}), group, of.view());
+    return tightkv::gram_update(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {2, 3, 2}), group, of.view());
   }
 };
 
@@ -80,7 +80,7 @@ TYPED_TEST(gram_update_of, some_heads_is_that_of_their_rows_in_double) {
   tests::rows const logical = random_rows<TypeParam>({{70, 70, 70, 70}, dim}, 3);
   cache<nhd_layout> keys(logical);
   sums got(2 * dim);
-  tightkv::gram_update(tightkv::cpu{}, keys.plane<TypeParam>(), {.first = 1, .heads = 2, .skip = 3}, got.view());
+  tightkv::gram_update(tightkv::plain_cpu{}, keys.plane<TypeParam>(), {.first = 1, .heads = 2, .skip = 3}, got.view());
   auto const x = [&](int t, int a) { return value_of(logical.get<TypeParam>(1 + a / dim, t, a % dim)); };
   for (int a = 0; a < 2 * dim; ++a) {
     for (int b = 0; b < 2 * dim; ++b) {
@@ -102,7 +102,7 @@ TEST(gram_update, refuses_groups_outside_the_plane_and_sums_of_another_size) {
   EXPECT_THAT(x.of.linear, ElementsAre(0, 0, 0, 0));
   std::vector<int> const starts{0, 3, 5};
   auto const uneven = tightkv::packed_heads(x.rows.data(), starts.data(), 2, 2);
-  EXPECT_THROW(tightkv::gram_update(tightkv::cpu{}, uneven, {.heads = 2}, x.of.view()), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::gram_update(tightkv::plain_cpu{}, uneven, {.heads = 2}, x.of.view()), tightkv::bad_argument);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ TYPED_TEST(lag_scores, are_what_the_formula_says) {
       cache<hnd_layout> v(values);
       tightkv::matrix<float> out(2, 29, 7.0F);
       std::vector<int> const first{0, 5};
-      tightkv::lag_scores(tightkv::cpu{}, tightkv::kv_view(k.plane<TypeParam>(), v.plane<TypeParam>()),
+      tightkv::lag_scores(tightkv::plain_cpu{}, tightkv::kv_view(k.plane<TypeParam>(), v.plane<TypeParam>()),
                           {.partitions = {first, 6}, .value_weight = weight}, out.view());
       for (int h = 0; h < 2; ++h) {
         auto const want = oracle::lag_scores(oracle::head<TypeParam>(keys, h), oracle::head<TypeParam>(values, h),

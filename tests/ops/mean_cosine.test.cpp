@@ -23,7 +23,7 @@ TYPED_TEST(mean_cosine, is_the_cosine_with_the_mean_of_the_unit_rows) {
     auto const logical = random_rows<TypeParam>({{301, 301}, head_dim}, 3);  // more than two blocks of 128
     cache<hnd_layout> keys(logical);
     tightkv::matrix<float> out(2, 301);
-    tightkv::mean_cosine(tightkv::cpu{}, keys.plane<TypeParam>(), -2.0F, out.view());
+    tightkv::mean_cosine(tightkv::plain_cpu{}, keys.plane<TypeParam>(), -2.0F, out.view());
     for (int h = 0; h < 2; ++h) {
       expect_near(out.row(h), times(-2, oracle::mean_cosine(oracle::head<TypeParam>(logical, h))), 3e-6, 1.0);
     }
@@ -33,7 +33,8 @@ TYPED_TEST(mean_cosine, is_the_cosine_with_the_mean_of_the_unit_rows) {
 std::vector<float> cosines(std::vector<float> const& rows, int head_dim) {
   int const tokens = static_cast<int>(rows.size()) / head_dim;
   std::vector<float> out(static_cast<std::size_t>(tokens), 7.0F);
-  tightkv::mean_cosine(tightkv::cpu{}, tightkv::hnd(rows.data(), {1, tokens, head_dim}), 1.0F, {out.data(), 1, tokens});
+  tightkv::mean_cosine(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {1, tokens, head_dim}), 1.0F,
+                       {out.data(), 1, tokens});
   return out;
 }
 
@@ -63,8 +64,9 @@ TEST(mean_cosine, of_an_empty_cache_is_nothing) { EXPECT_TRUE(cosines({}, 2).emp
 TEST(mean_cosine, refuses_scores_of_another_shape) {
   std::vector<float> const keys(12);
   tightkv::matrix<float> few_columns(2, 2);
-  EXPECT_THROW(tightkv::mean_cosine(tightkv::cpu{}, tightkv::hnd(keys.data(), {2, 3, 2}), 1.0F, few_columns.view()),
-               tightkv::bad_argument);
+  EXPECT_THROW(
+      tightkv::mean_cosine(tightkv::plain_cpu{}, tightkv::hnd(keys.data(), {2, 3, 2}), 1.0F, few_columns.view()),
+      tightkv::bad_argument);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ using tightkv::pooling;
 std::vector<float> pooled(std::vector<float> scores, int width, pooling how, int length = -1) {
   int const columns = static_cast<int>(scores.size());
   std::vector<int> const lengths{length < 0 ? columns : length};
-  tightkv::pool_tokens(tightkv::cpu{}, {scores.data(), 1, columns}, {lengths, width, how});
+  tightkv::pool_tokens(tightkv::plain_cpu{}, {scores.data(), 1, columns}, {lengths, width, how});
   return scores;
 }
 
@@ -54,7 +54,7 @@ TEST(pool_tokens, of_random_scores_is_what_the_formula_says) {
       for (std::size_t i = 0; i < numbers.size(); ++i) scores.view().data[i] = static_cast<float>(numbers[i]);
       auto const in = scores;
       std::vector<int> const lengths{41, 17};
-      tightkv::pool_tokens(tightkv::cpu{}, scores.view(), {lengths, width, how});
+      tightkv::pool_tokens(tightkv::plain_cpu{}, scores.view(), {lengths, width, how});
       for (int h = 0; h < 2; ++h) {
         int const length = lengths[static_cast<std::size_t>(h)];
         std::vector<double> want;
@@ -82,7 +82,7 @@ TEST(pool_tokens, refuses_an_even_width_and_lengths_that_do_not_fit) {
   EXPECT_THROW(pooled({1, 2}, 3, pooling::average, 3), tightkv::bad_argument);
   tightkv::matrix<float> scores(2, 2);
   std::vector<int> const one{2};
-  EXPECT_THROW(tightkv::pool_tokens(tightkv::cpu{}, scores.view(), {one}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::pool_tokens(tightkv::plain_cpu{}, scores.view(), {one}), tightkv::bad_argument);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ std::vector<float> const rows{1, 2, 3, 4, /**/ 5, 6, 7, 8, /**/ 1, 0, 0, 1, /**/
 std::vector<float> projected(std::vector<float> const& matrices, int rank, int heads) {
   int const count = static_cast<int>(matrices.size()) / rank;
   std::vector<float> out(static_cast<std::size_t>(2 * rank * heads), -1.0F);
-  tightkv::project_heads(tightkv::cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), {matrices.data(), count, rank},
+  tightkv::project_heads(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), {matrices.data(), count, rank},
                          tightkv::hnd(out.data(), {heads, 2, rank}));
   return out;
 }
@@ -83,9 +83,9 @@ TYPED_TEST(project_heads_of, random_rows_is_their_product_in_double_rounded) {
 
 TEST(project_heads, of_no_tokens_or_no_heads_is_nothing) {
   std::vector<float> const matrix{1, 0, 0, 1};
-  tightkv::project_heads(tightkv::cpu{}, tightkv::hnd(rows.data(), {1, 0, 2}), {matrix.data(), 2, 2},
+  tightkv::project_heads(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {1, 0, 2}), {matrix.data(), 2, 2},
                          tightkv::hnd(static_cast<float*>(nullptr), {1, 0, 2}));
-  tightkv::project_heads(tightkv::cpu{}, tightkv::hnd(rows.data(), {0, 2, 2}), {matrix.data(), 2, 2},
+  tightkv::project_heads(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {0, 2, 2}), {matrix.data(), 2, 2},
                          tightkv::hnd(static_cast<float*>(nullptr), {0, 2, 2}));
 }
 
@@ -96,14 +96,14 @@ TEST(project_heads, refuses_what_does_not_fit) {
   EXPECT_THROW(projected({}, 1, 2), tightkv::bad_argument);
   std::vector<float> out(12);
   std::vector<float> const matrix(8);
-  EXPECT_THROW(tightkv::project_heads(tightkv::cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), {matrix.data(), 8, 1},
+  EXPECT_THROW(tightkv::project_heads(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), {matrix.data(), 8, 1},
                                       tightkv::hnd(out.data(), {2, 1, 1})),
                tightkv::bad_argument);  // another number of tokens
-  EXPECT_THROW(tightkv::project_heads(tightkv::cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), {matrix.data(), 8, 1},
+  EXPECT_THROW(tightkv::project_heads(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), {matrix.data(), 8, 1},
                                       tightkv::hnd(out.data(), {2, 2, 2})),
                tightkv::bad_argument);  // rows of two channels, matrices of one column
   tightkv::matrix_view<float const> const null{nullptr, 8, 1};
-  EXPECT_THROW(tightkv::project_heads(tightkv::cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), null,
+  EXPECT_THROW(tightkv::project_heads(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {4, 2, 2}), null,
                                       tightkv::hnd(out.data(), {2, 2, 1})),
                tightkv::bad_argument);
 }

@@ -17,7 +17,8 @@ constexpr float inf = std::numeric_limits<float>::infinity();
 
 floats ranked(floats scores, tightkv::token_range range, int block = 1000, float divisor = 1) {
   std::vector<tightkv::token_range> const ranges{range};
-  tightkv::rank_tokens(tightkv::cpu{}, {scores.data(), 1, static_cast<int>(scores.size())}, {ranges, block, divisor});
+  tightkv::rank_tokens(tightkv::plain_cpu{}, {scores.data(), 1, static_cast<int>(scores.size())},
+                       {ranges, block, divisor});
   return scores;
 }
 
@@ -49,7 +50,7 @@ TEST(rank_tokens, refuses_what_makes_no_sense) {
   EXPECT_THROW(ranked({1, 2}, {2, 1}), tightkv::bad_argument);
   EXPECT_THROW(ranked({1, 2}, {0, 2}, 0), tightkv::bad_argument);
   floats scores(2);
-  EXPECT_THROW(tightkv::rank_tokens(tightkv::cpu{}, {scores.data(), 1, 2}, {}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::rank_tokens(tightkv::plain_cpu{}, {scores.data(), 1, 2}, {}), tightkv::bad_argument);
 }
 
 }  // namespace

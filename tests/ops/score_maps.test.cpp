@@ -23,7 +23,7 @@ constexpr float inf = std::numeric_limits<float>::infinity();
 floats mean_of_heads(floats in, int rows, tightkv::mean_of_heads_fn::shape s, int out_rows) {
   int const columns = static_cast<int>(in.size()) / rows;
   floats out(static_cast<std::size_t>(out_rows * columns), 7.0F);
-  tightkv::mean_of_heads(tightkv::cpu{}, {in.data(), rows, columns}, s, {out.data(), out_rows, columns});
+  tightkv::mean_of_heads(tightkv::plain_cpu{}, {in.data(), rows, columns}, s, {out.data(), out_rows, columns});
   return out;
 }
 
@@ -47,14 +47,14 @@ TEST(mean_of_heads, refuses_rows_that_do_not_divide) {
   EXPECT_THROW(mean_of_heads({1, 2}, 2, {.from = 0, .into = 1}, 1), tightkv::bad_argument);
   floats in(2);
   floats out(3);
-  EXPECT_THROW(tightkv::mean_of_heads(tightkv::cpu{}, {in.data(), 1, 2}, {}, {out.data(), 1, 3}),
+  EXPECT_THROW(tightkv::mean_of_heads(tightkv::plain_cpu{}, {in.data(), 1, 2}, {}, {out.data(), 1, 3}),
                tightkv::bad_argument);
 }
 
 TEST(larger_of, is_the_larger_and_nan_where_either_is) {
   floats const in{1, 5, NAN, 2, NAN, -inf, inf};
   floats out{3, 4, 1, NAN, NAN, -1, 0};
-  tightkv::larger_of(tightkv::cpu{}, {in.data(), 1, 7}, {out.data(), 1, 7});
+  tightkv::larger_of(tightkv::plain_cpu{}, {in.data(), 1, 7}, {out.data(), 1, 7});
   expect_near({out.data(), 6}, {3, 5, NAN, NAN, NAN, -1}, 0);
   EXPECT_EQ(out[6], inf);
 }
@@ -62,14 +62,14 @@ TEST(larger_of, is_the_larger_and_nan_where_either_is) {
 TEST(larger_of, refuses_another_shape) {
   floats in(4);
   floats out(4);
-  EXPECT_THROW(tightkv::larger_of(tightkv::cpu{}, {in.data(), 1, 4}, {out.data(), 2, 2}), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::larger_of(tightkv::cpu{}, {in.data(), 2, 1}, {out.data(), 2, 2}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::larger_of(tightkv::plain_cpu{}, {in.data(), 1, 4}, {out.data(), 2, 2}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::larger_of(tightkv::plain_cpu{}, {in.data(), 2, 1}, {out.data(), 2, 2}), tightkv::bad_argument);
 }
 
 TEST(mark_unjudged, makes_everything_outside_the_range_nan) {
   tightkv::matrix<float> scores(3, 4, 1.0F);
   std::vector<tightkv::token_range> const ranges{{1, 3}, {0, 4}, {4, 4}};
-  tightkv::mark_unjudged(tightkv::cpu{}, ranges, scores.view());
+  tightkv::mark_unjudged(tightkv::plain_cpu{}, ranges, scores.view());
   expect_near(scores.row(0), {NAN, 1, 1, NAN}, 0);
   expect_near(scores.row(1), {1, 1, 1, 1}, 0);
   expect_near(scores.row(2), {NAN, NAN, NAN, NAN}, 0);
@@ -78,7 +78,7 @@ TEST(mark_unjudged, makes_everything_outside_the_range_nan) {
 TEST(mark_unjudged, refuses_ranges_outside_the_scores) {
   tightkv::matrix<float> scores(1, 4);
   auto const mark = [&](std::vector<tightkv::token_range> const& ranges) {
-    tightkv::mark_unjudged(tightkv::cpu{}, ranges, scores.view());
+    tightkv::mark_unjudged(tightkv::plain_cpu{}, ranges, scores.view());
   };
   EXPECT_THROW(mark({{-1, 2}}), tightkv::bad_argument);
   EXPECT_THROW(mark({{0, 5}}), tightkv::bad_argument);
@@ -89,7 +89,7 @@ TEST(mark_unjudged, refuses_ranges_outside_the_scores) {
 floats random_scores(std::vector<int> tokens, std::uint64_t seed, int heads = 1) {
   int const columns = static_cast<int>(tokens.size()) / heads;
   floats out(tokens.size());
-  tightkv::random_scores(tightkv::cpu{}, {tokens.data(), heads, columns}, seed, {out.data(), heads, columns});
+  tightkv::random_scores(tightkv::plain_cpu{}, {tokens.data(), heads, columns}, seed, {out.data(), heads, columns});
   return out;
 }
 
@@ -125,7 +125,7 @@ TEST(random_scores, never_change) {  // SplitMix64 of seed 0: its first three ou
 TEST(random_scores, refuse_too_few_token_numbers) {
   std::vector<int> tokens(2);
   floats out(3);
-  EXPECT_THROW(tightkv::random_scores(tightkv::cpu{}, {tokens.data(), 1, 2}, 0, {out.data(), 1, 3}),
+  EXPECT_THROW(tightkv::random_scores(tightkv::plain_cpu{}, {tokens.data(), 1, 2}, 0, {out.data(), 1, 3}),
                tightkv::bad_argument);
 }
 

@@ -22,7 +22,7 @@ plan select(floats const& scores, int first, int lag, int quota) {
   std::vector<int> const before{tokens};
   std::vector<int> const after{lag < 1 ? tokens : tightkv::select_partitions_fn::kept(s, 0, tokens)};
   plan p(before, after);
-  tightkv::select_partitions(tightkv::cpu{}, {scores.data(), 1, tokens}, s, p);
+  tightkv::select_partitions(tightkv::plain_cpu{}, {scores.data(), 1, tokens}, s, p);
   return p;
 }
 
@@ -92,11 +92,11 @@ TEST(select_partitions, refuses_what_makes_no_sense) {
   std::vector<int> const lengths{10};
   std::vector<int> const first{0};
   plan wrong_room(lengths, lengths);
-  EXPECT_THROW(tightkv::select_partitions(tightkv::cpu{}, {scores.data(), 1, 10}, {{first, 3}, 1}, wrong_room),
+  EXPECT_THROW(tightkv::select_partitions(tightkv::plain_cpu{}, {scores.data(), 1, 10}, {{first, 3}, 1}, wrong_room),
                tightkv::bad_argument);
-  EXPECT_THROW(tightkv::select_partitions(tightkv::cpu{}, {scores.data(), 1, 9}, {{first, 3}, 3}, wrong_room),
+  EXPECT_THROW(tightkv::select_partitions(tightkv::plain_cpu{}, {scores.data(), 1, 9}, {{first, 3}, 3}, wrong_room),
                tightkv::bad_argument);
-  EXPECT_THROW(tightkv::select_partitions(tightkv::cpu{}, {scores.data(), 1, 10}, {{{}, 3}, 3}, wrong_room),
+  EXPECT_THROW(tightkv::select_partitions(tightkv::plain_cpu{}, {scores.data(), 1, 10}, {{{}, 3}, 3}, wrong_room),
                tightkv::bad_argument);
 }
 

@@ -26,7 +26,7 @@ plan select(floats const& scores, token_range range, int count) {
   std::vector<int> const after{tokens - range.size() + count};
   std::vector<token_range> const ranges{range};
   plan p(before, after);
-  tightkv::select_top_k(tightkv::cpu{}, {scores.data(), 1, tokens}, ranges, p);
+  tightkv::select_top_k(tightkv::plain_cpu{}, {scores.data(), 1, tokens}, ranges, p);
   return p;
 }
 
@@ -73,7 +73,7 @@ TEST(select_top_k, gives_each_head_its_own_range_and_number) {
   std::vector<int> const after{1, 3, 0};
   std::vector<token_range> const ranges{{0, 4}, {0, 1}, {0, 0}};
   plan p(before, after);
-  tightkv::select_top_k(tightkv::cpu{}, std::as_const(scores).view(), ranges, p);
+  tightkv::select_top_k(tightkv::plain_cpu{}, std::as_const(scores).view(), ranges, p);
   EXPECT_EQ(p, plan::of({4, 3, 0}, {{3}, {0, 1, 2}, {}}));
   EXPECT_EQ(p.nan_scores, 1);
 }
@@ -128,9 +128,9 @@ TEST(select_top_k, refuses_ranges_and_numbers_that_do_not_fit) {
   std::vector<int> const lengths{4};
   std::vector<token_range> const ranges{{0, 4}};
   plan p(lengths, lengths);
-  EXPECT_THROW(tightkv::select_top_k(tightkv::cpu{}, {scores.data(), 1, 3}, ranges, p), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::select_top_k(tightkv::cpu{}, {scores.data(), 2, 2}, ranges, p), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::select_top_k(tightkv::cpu{}, {scores.data(), 1, 4}, {}, p), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::select_top_k(tightkv::plain_cpu{}, {scores.data(), 1, 3}, ranges, p), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::select_top_k(tightkv::plain_cpu{}, {scores.data(), 2, 2}, ranges, p), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::select_top_k(tightkv::plain_cpu{}, {scores.data(), 1, 4}, {}, p), tightkv::bad_argument);
 }
 
 }  // namespace

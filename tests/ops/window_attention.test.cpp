@@ -29,7 +29,7 @@ TYPED_TEST(window_attention, is_the_mean_attention_of_the_last_queries_per_query
       cache<hnd_layout> q(asked);
       tightkv::kv_view const view(k.plane<TypeParam>(), tightkv::absent{}, q.plane<TypeParam>());
       tightkv::matrix<float> out(2 * group, 37, 5.0F);
-      tightkv::window_attention(tightkv::cpu{}, view, 5, out.view());
+      tightkv::window_attention(tightkv::plain_cpu{}, view, 5, out.view());
       for (int i = 0; i < 2 * group; ++i) {
         auto table = oracle::head<TypeParam>(asked, i);
         table.erase(table.begin(), table.begin() + 8);
@@ -46,7 +46,7 @@ numbers attention(numbers const& keys, numbers const& queries, int window) {
   numbers out(keys.size(), 5.0F);
   tightkv::kv_view const view(tightkv::hnd(keys.data(), {1, tokens, 1}), tightkv::absent{},
                               tightkv::hnd(queries.data(), {1, static_cast<int>(queries.size()), 1}));
-  tightkv::window_attention(tightkv::cpu{}, view, window, {out.data(), 1, tokens});
+  tightkv::window_attention(tightkv::plain_cpu{}, view, window, {out.data(), 1, tokens});
   return out;
 }
 
@@ -76,9 +76,9 @@ TEST(window_attention, refuses_what_makes_no_sense) {
   tightkv::kv_view const view(rows, tightkv::absent{}, rows);
   tightkv::matrix<float> few_rows(1, 3);
   tightkv::matrix<float> few_columns(2, 2);
-  EXPECT_THROW(tightkv::window_attention(tightkv::cpu{}, view, 1, few_rows.view()), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::window_attention(tightkv::cpu{}, view, 1, few_columns.view()), tightkv::bad_argument);
-  EXPECT_THROW(tightkv::window_attention(tightkv::cpu{}, view, 1, {nullptr, 2, 3}), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::window_attention(tightkv::plain_cpu{}, view, 1, few_rows.view()), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::window_attention(tightkv::plain_cpu{}, view, 1, few_columns.view()), tightkv::bad_argument);
+  EXPECT_THROW(tightkv::window_attention(tightkv::plain_cpu{}, view, 1, {nullptr, 2, 3}), tightkv::bad_argument);
 }
 
 }  // namespace

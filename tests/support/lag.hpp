@@ -34,10 +34,10 @@ struct lag_case {
     tightkv::matrix_view<float> const to{out.data(), 1, room < 0 ? tokens : room};
     auto const k = tightkv::hnd(keys.data(), {1, tokens, key_dim});
     if (value_dim > 0) {
-      tightkv::lag_scores(tightkv::cpu{}, tightkv::kv_view(k, tightkv::hnd(values.data(), {1, tokens, value_dim})), p,
-                          to);
+      tightkv::lag_scores(tightkv::plain_cpu{},
+                          tightkv::kv_view(k, tightkv::hnd(values.data(), {1, tokens, value_dim})), p, to);
     } else {
-      tightkv::lag_scores(tightkv::cpu{}, tightkv::kv_view(k), p, to);
+      tightkv::lag_scores(tightkv::plain_cpu{}, tightkv::kv_view(k), p, to);
     }
     return out;
   }
