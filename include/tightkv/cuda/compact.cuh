@@ -56,47 +56,73 @@ struct piece_order<row<T>> {
 };
 
 /// Moves pieces [begin, begin + width) of the kept rows of a head. For all threads of a block, which owns those pieces.
-/// `sources` has room for two tiles of rows.
+/// `sources` has room for two tiles of rows. While a tile is written, the next one is read: rows only move forward, so
+/// what a later tile reads is never what an earlier one writes.
 template <class Head>
 __device__ void move_pieces(Head const& rows, int begin, int width, int const* kept, int count, shared<int> sources) {
   using row_type = std::remove_cvref_t<decltype(rows[0])>;
-  using T = std::remove_cvref_t<decltype(rows[0][0])>;
-  using team = row_pieces<T>;
+  using team = row_pieces<std::remove_cvref_t<decltype(rows[0][0])>>;
   constexpr int mine = compact_tuning::pieces_per_thread;
   int const tile = compact_tuning::pieces / width;
-  for (int first = 0, turn = 0; first < count; first += tile, turn ^= 1) {
-    auto const from = sources + turn * compact_tuning::pieces;
-    int const in_tile = count - first < tile ? count - first : tile;
-    for (int i = static_cast<int>(threadIdx.x); i < in_tile; i += compact_tuning::threads) {
-      from[i] = load(kept + first + i);
-    }
-    __syncthreads();
-    // The row of the tile, and the first element, of a thread's m-th piece.
-    auto const row_of = [&](int m) {
-      int const i = m * compact_tuning::threads + static_cast<int>(threadIdx.x);
-      return piece_order<row_type>::along_rows ? i / width : i % tile;
-    };
-    auto const element_of = [&](int m) {
-      int const i = m * compact_tuning::threads + static_cast<int>(threadIdx.x);
-      return (begin + (piece_order<row_type>::along_rows ? i % width : i / tile)) * team::width;
-    };
-    typename team::packet_type piece[mine];
-    unsigned moves = 0;  // bit m: the m-th piece
+  int const thread = static_cast<int>(threadIdx.x);
+
+  // The row of the tile, and the first element, of a thread's m-th piece.
+  auto const row_of = [&](int m) {
+    int const i = m * compact_tuning::threads + thread;
+    return piece_order<row_type>::along_rows ? i / width : i % tile;
+  };
+  auto const element_of = [&](int m) {
+    int const i = m * compact_tuning::threads + thread;
+    return (begin + (piece_order<row_type>::along_rows ? i % width : i / tile)) * team::width;
+  };
+  struct pieces {
+    typename team::packet_type of[mine];
+    unsigned moves;  // bit m: the m-th one
+  };
+  auto const read = [&](int first, shared<int> from) {
+    pieces p;
+    p.moves = 0;
 #pragma unroll
     for (int m = 0; m < mine; ++m) {
       int const row = row_of(m);
       int const element = element_of(m);
-      if (row >= in_tile || element >= (begin + width) * team::width) continue;
+      if (row >= tile || first + row >= count || element >= (begin + width) * team::width) continue;
       int const source = from[row];
       if (source == first + row) continue;
-      piece[m] = team::read(rows[source], element);
-      moves |= 1U << m;
+      p.of[m] = team::read(rows[source], element);
+      p.moves |= 1U << m;
     }
-    __syncthreads();  // every row of the tile has been read before one is overwritten
+    return p;
+  };
+  int ahead[mine];
+  auto const load_sources = [&](int first) {
 #pragma unroll
     for (int m = 0; m < mine; ++m) {
-      if ((moves >> m & 1U) != 0) write_piece(rows[first + row_of(m)], element_of(m), piece[m]);
+      int const i = m * compact_tuning::threads + thread;
+      ahead[m] = i < tile && first + i < count ? load(kept + first + i) : 0;
     }
+  };
+  auto const store_sources = [&](shared<int> to) {
+#pragma unroll
+    for (int m = 0; m < mine; ++m) to[m * compact_tuning::threads + thread] = ahead[m];
+  };
+
+  for (int turn = 0; turn < 2; ++turn) {
+    load_sources(turn * tile);
+    store_sources(sources + turn * compact_tuning::pieces);
+  }
+  __syncthreads();
+  auto now = read(0, sources);
+  for (int first = 0, turn = 0; first < count; first += tile, turn ^= 1) {
+    load_sources(first + 2 * tile);
+    __syncthreads();  // every row of the tile has been read before one is overwritten
+    auto const next = read(first + tile, sources + (turn ^ 1) * compact_tuning::pieces);
+#pragma unroll
+    for (int m = 0; m < mine; ++m) {
+      if ((now.moves >> m & 1U) != 0) write_piece(rows[first + row_of(m)], element_of(m), now.of[m]);
+    }
+    store_sources(sources + turn * compact_tuning::pieces);
+    now = next;
   }
 }
 

@@ -44,12 +44,14 @@ __device__ void write_kept(Key const& key, int n, threshold const& limit, int be
     unsigned above[rounds];
     unsigned equal[rounds];
     int of_warp = 0;  // above in the lower half, equal in the upper
+    std::uint32_t x[rounds];
+#pragma unroll
+    for (int r = 0; r < rounds; ++r) x[r] = mine + r * warp_size < n ? key(mine + r * warp_size) : 0;
 #pragma unroll
     for (int r = 0; r < rounds; ++r) {
       int const i = mine + r * warp_size;
-      std::uint32_t const x = i < n ? key(i) : 0;
-      above[r] = __ballot_sync(all_lanes, i < n && x > limit.key);
-      equal[r] = __ballot_sync(all_lanes, i < n && x == limit.key);
+      above[r] = __ballot_sync(all_lanes, i < n && x[r] > limit.key);
+      equal[r] = __ballot_sync(all_lanes, i < n && x[r] == limit.key);
       of_warp += __popc(above[r]) + (__popc(equal[r]) << 16);
     }
     auto const totals = room + turn * most_warps;
@@ -102,6 +104,7 @@ __global__ void __launch_bounds__(select_tuning::most_threads, 1)
   std::uint32_t least = ~0U;
   std::uint32_t most = 0;
   int nans = 0;
+#pragma unroll 8
   for (int i = static_cast<int>(threadIdx.x); i < n; i += static_cast<int>(blockDim.x)) {
     std::uint32_t const x = ordered(load(key.far + i));
     if (key.in_shared) key.near[i] = x;

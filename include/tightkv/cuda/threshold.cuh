@@ -89,10 +89,16 @@ __device__ threshold find_threshold(Key const& key, int n, std::uint32_t least, 
     int const shift = left - digit;
     for (int b = static_cast<int>(threadIdx.x); b < bins; b += threads) room.histogram[b] = 0;
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i - lane_of_warp() < n; i += threads) {
-      std::uint32_t const x = i < n ? key(i) : 0;
-      bool const counts = i < n && (first_pass || x >> left == prefix >> left);
-      count_in_bin(room.histogram, counts ? static_cast<int>((x >> shift) & ((1U << digit) - 1U)) : -1);
+    constexpr int at_once = 4;  // keys on their way
+    for (int i = static_cast<int>(threadIdx.x); i - lane_of_warp() < n; i += at_once * threads) {
+      std::uint32_t x[at_once];
+#pragma unroll
+      for (int j = 0; j < at_once; ++j) x[j] = i + j * threads < n ? key(i + j * threads) : 0;
+#pragma unroll
+      for (int j = 0; j < at_once; ++j) {
+        bool const counts = i + j * threads < n && (first_pass || x[j] >> left == prefix >> left);
+        count_in_bin(room.histogram, counts ? static_cast<int>((x[j] >> shift) & ((1U << digit) - 1U)) : -1);
+      }
     }
     __syncthreads();
     int const bin = bin_of_rank(room, k);
