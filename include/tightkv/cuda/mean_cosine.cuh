@@ -33,12 +33,6 @@ struct cosine_room {
   __device__ float* direction(int h) const { return directions + static_cast<std::ptrdiff_t>(h) * head_dim; }
 };
 
-/// 1 / the root of a sum of squares, as `inverse_norm` has it.
-__device__ inline float inverse_root(float squares) {
-  if (!is_finite(squares)) return unjudged;
-  return squares > 0.0F ? 1.0F / std::sqrt(squares) : 0.0F;
-}
-
 /// A block per block of rows. The last one of a head to finish adds them up, in order.
 template <class P>
 __global__ void __launch_bounds__(mean_cosine_tuning::threads)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <tightkv/core/arithmetic.hpp>
+#include <tightkv/core/config.hpp>
 #include <tightkv/core/kernel.hpp>
 #include <tightkv/core/matrix.hpp>
 #include <tightkv/ops/checks.hpp>
@@ -35,7 +36,7 @@ inline constexpr mean_cosine_fn mean_cosine{};
 namespace detail {
 
 /// 1 / sqrt(squares); 0 for 0, NaN for what is not finite.
-inline float inverse_root(float squares) noexcept {
+TIGHTKV_HD inline float inverse_root(float squares) noexcept {
   if (!is_finite(squares)) return unjudged;
   return squares > 0.0F ? 1.0F / std::sqrt(squares) : 0.0F;
 }
