@@ -257,10 +257,10 @@ void check_kind(check_options const& asked, cache_kind const& kind) {
   std::fflush(stdout);
 
   at_most("a shuffle per head", kind.name, per_head, 2 * floor);
-  at_most("compaction", kind.name, removed, 3 * floor);
+  at_most("compaction", kind.name, removed, 4 * floor);  // q4_0: 3, since what follows is rounded to 4 bits as well
   at_most("route b", kind.name, high, 3 * added_up);
   at_most("route c", kind.name, low, 10 * added_up);  // it rounds keys, to and fro, twice
-  detail::expects(mismatched > 100 * floor, "check", "a broken cache must be seen", "difference", mismatched);
+  detail::expects(mismatched > 20 * floor, "check", "a broken cache must be seen", "difference", mismatched);
   if (kind.flash && kind.keys == GGML_TYPE_F16) b.wrong_positions();
 }
 
