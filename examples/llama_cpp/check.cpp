@@ -17,6 +17,7 @@ namespace {
 
 constexpr int prompt_tokens = 600;
 constexpr int kept_tokens = 100;
+constexpr int more_tokens = 24;  // after that
 constexpr int asked_tokens = 8;  // whose logits are compared
 
 struct cache_kind {
@@ -136,16 +137,12 @@ class bench {
 
   /// Other tokens for each head, through another route; twice, with tokens in between.
   double against_buffer(route r) {
-    auto const through = [&](route by) {
-      rewind();
-      int const more = 3 * asked_tokens;
-      carry_out(executor(), by, plan_of([&](int head) { return some_tokens(head); }), engine_, cache_);
-      engine_.feed(std::span(tokens_).subspan(prompt_tokens, static_cast<std::size_t>(more)), 1);
-      carry_out(executor(), by, halved(kept_tokens + more), engine_, cache_);
-      return logits();
-    };
-    auto const expected = through(route::buffer);
-    return largest_difference(through(r), expected);
+    return largest_difference(compacted_twice(r, {}), compacted_twice(route::buffer, {}));
+  }
+  /// The same through route a, but for the order of what was compacted: llama.cpp's own rounding, added up on the way.
+  double reordered() {
+    auto const alike = compacted_twice(route::buffer, shuffled(kept_tokens, 5));
+    return largest_difference(alike, compacted_twice(route::buffer, {}));
   }
 
   std::string refused(route r) const { return refusal(r, engine_); }
@@ -202,12 +199,22 @@ class bench {
     for (int h = 0; h < p.heads(); ++h) std::ranges::copy(kept(h), p.kept(h).begin());
     return p;
   }
-  /// Every second of so many.
-  plan halved(int rows) const {
+  matrix<float> compacted_twice(route by, order const& reordering) {
+    rewind();
+    carry_out(executor(), by, plan_of([&](int head) { return some_tokens(head); }), engine_, cache_);
+    if (!reordering.empty()) start_from(moved(engine_.saved(), heads_, [&](int, int, bool) { return reordering; }));
+    engine_.feed(std::span(tokens_).subspan(prompt_tokens, more_tokens), 1);
+    carry_out(executor(), by, half_of_the_new(), engine_, cache_);
+    return logits();
+  }
+  /// All that was kept before, and every second token of those that came since.
+  plan half_of_the_new() const {
     auto const count = static_cast<std::size_t>(layers_ * heads_);
-    plan p(order(count, rows), order(count, rows / 2));
+    plan p(order(count, kept_tokens + more_tokens), order(count, kept_tokens + more_tokens / 2));
     for (int h = 0; h < p.heads(); ++h) {
-      for (int j = 0; j < rows / 2; ++j) p.kept(h)[static_cast<std::size_t>(j)] = 2 * j + (h + j) % 2;
+      auto const kept = p.kept(h);
+      std::iota(kept.begin(), kept.end(), 0);
+      for (int j = 0; j < more_tokens / 2; ++j) kept[static_cast<std::size_t>(kept_tokens + j)] += j + (h + j) % 2;
     }
     return p;
   }
@@ -236,10 +243,12 @@ void check_kind(check_options const& asked, cache_kind const& kind) {
   }
   double const mismatched = b.mismatched();
   double const removed = b.removed();
+  double const added_up = std::max(floor, b.reordered());
   double const high = b.against_buffer(route::high_cells);
   auto const refused = b.refused(route::low_cells);
   double const low = refused.empty() ? b.against_buffer(route::low_cells) : 0;
-  std::printf("%-12s %9.1e %9.1e %9.1e %9.1e %9.1e ", kind.name, floor, per_head, mismatched, removed, high);
+  std::printf("%-12s %9.1e %9.1e %9.1e %9.1e %9.1e %9.1e ", kind.name, floor, per_head, mismatched, removed, added_up,
+              high);
   if (refused.empty()) {
     std::printf("%9.1e\n", low);
   } else {
@@ -248,19 +257,20 @@ void check_kind(check_options const& asked, cache_kind const& kind) {
   std::fflush(stdout);
 
   at_most("a shuffle per head", kind.name, per_head, 2 * floor);
-  at_most("compaction", kind.name, removed, 3 * floor);
-  at_most("route b", kind.name, high, 3 * floor);
-  at_most("route c", kind.name, low, 10 * floor);  // it rounds keys, to and fro, twice
-  detail::expects(mismatched > 100 * floor, "check", "a broken cache must be seen", "difference", mismatched);
+  at_most("compaction", kind.name, removed, 4 * floor);  // q4_0: 3, since what follows is rounded to 4 bits as well
+  at_most("route b", kind.name, high, 3 * added_up);
+  at_most("route c", kind.name, low, 10 * added_up);  // it rounds keys, to and fro, twice
+  detail::expects(mismatched > 20 * floor, "check", "a broken cache must be seen", "difference", mismatched);
   if (kind.flash && kind.keys == GGML_TYPE_F16) b.wrong_positions();
 }
 
 }  // namespace
 
 void check(check_options const& asked) {
-  std::printf("Largest difference of logits, %d tokens, %d kept (c: %d, then half)\n", prompt_tokens, kept_tokens,
-              kept_tokens);
-  std::printf("%-12s %9s %9s %9s %9s %9s %9s\n", "cache", "alike", "per head", "broken", "removal", "b - a", "c - a");
+  std::printf("Largest difference of logits, %d tokens, %d kept; a, b, c: then %d more, half of them kept\n",
+              prompt_tokens, kept_tokens, more_tokens);
+  std::printf("%-12s %9s %9s %9s %9s %9s %9s %9s\n", "cache", "alike", "per head", "broken", "removal", "added up",
+              "b - a", "c - a");
   for (auto const& kind : kinds) check_kind(asked, kind);
 
   cli::method_choice method("key_diff");
