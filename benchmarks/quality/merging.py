@@ -102,6 +102,7 @@ def draw(layers, path):
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "tightkv"}
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
@@ -112,12 +113,12 @@ def draw(layers, path):
             ("values", "values", "#d55e00"),
         ):
             axis.plot([layer[name][part] for layer in layers], label=label, color=colour, marker=".")
-        axis.set(xlabel="layer", title=f"leading {part} of the directions", ylim=(0.4, 1.01))
+        axis.set(xlabel="layer", title=f"leading {part} of the directions", ylim=(0.8, 1.005))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share of energy")
     axes[1].legend(loc="lower right")
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main():
@@ -129,7 +130,7 @@ def main():
     asked = parser.parse_args()
     lab = Lab(asked)
     if asked.energy:
-        layers = answer([asked.bin / "quality_head_energy", asked.model, lab.calibration, 2048])
+        layers = answer([asked.bin / "quality_head_energy", asked.model, lab.calibration, 1024])
         (asked.out / "energy.json").write_text(json.dumps(layers) + "\n")
         draw(layers, asked.energy)
     markdown = table(lab)
