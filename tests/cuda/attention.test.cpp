@@ -36,7 +36,10 @@ void expect_same_attention(int head_dim, int group) {
   SCOPED_TRACE(testing::Message() << Layout::name << ", head_dim " << head_dim << ", group " << group);
   constexpr int count = 9;  // queries
   auto const e = usual_extents(Layout::varied, head_dim);
-  auto const keys = troubled_rows<T>(e, 1);
+  auto keys = troubled_rows<T>(e, 1);
+  // Where products overflow, it is the order of summation that says whether a logit is finite: no promise is made
+  // there.
+  for (int d = 0; d < head_dim; ++d) keys.template set<T>(2, 9, d, element<T>(d % 2 == 0 ? 3.0 : -3.0));
   auto const queries = random_rows<T>({std::vector<int>(static_cast<std::size_t>(4 * group), count), head_dim}, 3);
   auto const both = [&](auto const& ex, auto const& k, auto const& q, auto window, auto mass) {
     tightkv::kv_view const view(k, tightkv::absent{}, q);
