@@ -69,12 +69,10 @@ void expect_same_attention(int head_dim, int group) {
 }
 
 TEST(cuda_attention, is_that_of_the_cpu) {
-  for (int const group : {1, 3}) {
-    expect_same_attention<hnd_layout, float>(128, group);
-    expect_same_attention<paged_hnd_layout, tightkv::half>(80, group);
-    expect_same_attention<transposed_layout, tightkv::bfloat16>(64, group);
-    expect_same_attention<batch_layout, tightkv::half>(64, group);
-  }
+  expect_same_attention<hnd_layout, float>(128, 1);
+  expect_same_attention<paged_hnd_layout, tightkv::half>(80, 3);
+  expect_same_attention<transposed_layout, tightkv::bfloat16>(64, 3);
+  expect_same_attention<batch_layout, tightkv::half>(64, 1);
 }
 
 }  // namespace
