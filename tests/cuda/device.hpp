@@ -157,19 +157,19 @@ rows troubled_rows(extents const& e, unsigned seed) {
 
 /// Calls `f(layout_tag<L>{}, T{})` for each layout L, with one element type T for each: the next one in the list for
 /// the next layout, beginning with number `First`. A caller of each `First` has seen all pairs.
-template <int First, class F>
+template <int First, class Layouts = all_layouts, class F>
 void for_each_layout_and_type(F const& f) {
   using types = std::tuple<float, tightkv::half, tightkv::bfloat16>;
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (f(std::tuple_element_t<I, all_layouts>{}, std::tuple_element_t<(I + First) % 3, types>{}), ...);
+    (f(std::tuple_element_t<I, Layouts>{}, std::tuple_element_t<(I + First) % 3, types>{}), ...);
   }
-  (std::make_index_sequence<std::tuple_size_v<all_layouts>>{});
+  (std::make_index_sequence<std::tuple_size_v<Layouts>>{});
 }
 
 /// `score(ex, keys, values, out)` must give the CPU's bits on the device, in every layout.
-template <int First, class Score>
+template <int First, class Layouts = all_layouts, class Score>
 void expect_bits_of_the_cpu(char const* op, std::vector<int> const& dims, Score const& score) {
-  for_each_layout_and_type<First>([&]<class Tag, class T>(Tag, T) {
+  for_each_layout_and_type<First, Layouts>([&]<class Tag, class T>(Tag, T) {
     using layout = typename Tag::type;
     for (int const head_dim : dims) {
       SCOPED_TRACE(testing::Message() << layout::name << ", head_dim " << head_dim);
