@@ -36,8 +36,8 @@ TYPED_TEST_SUITE(fast_lag_scores, elements, element_names);
 
 TYPED_TEST(fast_lag_scores, are_the_plain_ones) {
   for (int const head_dim : any_head_dims) {
-    for (int const lag : {2, 7, 16, 37}) {
-      this->expect_as_plain(this->random(121, head_dim, 1), this->random(121, head_dim, 2), lag, 0.75F);
+    for (int const lag : {2, 7, 37}) {
+      this->expect_as_plain(this->random(115, head_dim, 1), this->random(115, head_dim, 2), lag, 0.75F);
     }
   }
 }

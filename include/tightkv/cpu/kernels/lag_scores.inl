@@ -32,7 +32,8 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
   for (int t = 0; t < count; ++t) {
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      floats const x = load<floats>(rows[t] + channel + v * lanes<floats>);
+      floats x = load<floats>(rows[t] + channel + v * lanes<floats>);
+      hold(x);
       lowest[v] = min(lowest[v], x);
       highest[v] = max(highest[v], x);
       poison[v] = fma(x, all<floats>(0.0F), poison[v]);  // stays 0 as long as all are finite

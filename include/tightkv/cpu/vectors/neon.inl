@@ -34,6 +34,9 @@ TIGHTKV_INLINE void store(float* p, native_floats x) { vst1q_f32(p, (float32x4_t
 TIGHTKV_INLINE void store(std::int32_t* p, native_ints x) { vst1q_s32(p, (int32x4_t)x); }
 TIGHTKV_INLINE void store(std::int16_t* p, native_shorts x) { vst1q_s16(p, (int16x8_t)x); }
 
+/// Loaded once and kept: compilers would rather load again for each use.
+TIGHTKV_INLINE void hold(native_floats& x) { __asm__("" : "+w"(x)); }
+
 TIGHTKV_INLINE native_floats fma(native_floats a, native_floats b, native_floats c) {
   return (native_floats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 }

@@ -13,6 +13,11 @@ TIGHTKV_INLINE void store(T* p, pair<V> x) {
 }
 
 template <class V>
+TIGHTKV_INLINE void hold(pair<V>& x) {
+  hold(x.lo);
+  hold(x.hi);
+}
+template <class V>
 TIGHTKV_INLINE pair<V> operator+(pair<V> a, pair<V> b) {
   return {a.lo + b.lo, a.hi + b.hi};
 }

@@ -38,6 +38,9 @@ TIGHTKV_INLINE void store(float* p, native_floats x) { _mm256_storeu_ps(p, x); }
 TIGHTKV_INLINE void store(std::int32_t* p, native_ints x) { _mm256_storeu_si256((__m256i*)p, (__m256i)x); }
 TIGHTKV_INLINE void store(std::int16_t* p, native_shorts x) { _mm256_storeu_si256((__m256i*)p, (__m256i)x); }
 
+/// Loaded once and kept: compilers would rather load again for each use.
+TIGHTKV_INLINE void hold(native_floats& x) { __asm__("" : "+x"(x)); }
+
 TIGHTKV_INLINE native_floats fma(native_floats a, native_floats b, native_floats c) {
   return _mm256_fmadd_ps(a, b, c);
 }

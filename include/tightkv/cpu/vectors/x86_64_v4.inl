@@ -37,6 +37,9 @@ TIGHTKV_INLINE void store(float* p, native_floats x) { _mm512_storeu_ps(p, x); }
 TIGHTKV_INLINE void store(std::int32_t* p, native_ints x) { _mm512_storeu_si512(p, (__m512i)x); }
 TIGHTKV_INLINE void store(std::int16_t* p, native_shorts x) { _mm512_storeu_si512(p, (__m512i)x); }
 
+/// Loaded once and kept: compilers would rather load again for each use.
+TIGHTKV_INLINE void hold(native_floats& x) { __asm__("" : "+v"(x)); }
+
 TIGHTKV_INLINE native_floats fma(native_floats a, native_floats b, native_floats c) {
   return _mm512_fmadd_ps(a, b, c);
 }
