@@ -2,12 +2,12 @@
 include(GNUInstallDirs)
 set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ${TIGHTKV_TESTS}) # each header compiles alone: ctest package.headers
 
-# tightkv_component(name [NEEDS target FROM package] HEADERS pattern... [EXCEPT pattern...])
+# tightkv_component(name [NEEDS target FROM package] HEADERS pattern... [EXCEPT pattern...] [INCLUDED pattern...])
 #
 # Defines tightkv::name over the headers under include/tightkv that match. A component without headers does not exist.
 # A package that is missing is an error only for those who link the component.
 function(tightkv_component name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "NEEDS;FROM" "HEADERS;EXCEPT")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "NEEDS;FROM" "HEADERS;EXCEPT;INCLUDED")
   set(root ${PROJECT_SOURCE_DIR}/include/tightkv)
   list(TRANSFORM arg_HEADERS PREPEND ${root}/)
   list(TRANSFORM arg_EXCEPT PREPEND ${root}/)
@@ -29,6 +29,14 @@ function(tightkv_component name)
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
   target_compile_features(${target} INTERFACE cxx_std_20)
   target_sources(${target} INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
+  set(sets FILE_SET HEADERS)
+  if(arg_INCLUDED) # parts of headers: installed with them, but they do not stand alone
+    list(TRANSFORM arg_INCLUDED PREPEND ${root}/)
+    file(GLOB_RECURSE parts CONFIGURE_DEPENDS ${arg_INCLUDED})
+    target_sources(${target} INTERFACE FILE_SET parts TYPE HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${parts})
+    set_target_properties(${target} PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
+    list(APPEND sets FILE_SET parts)
+  endif()
   if(NOT target STREQUAL "tightkv")
     target_link_libraries(${target} INTERFACE tightkv::tightkv)
   endif()
@@ -40,7 +48,7 @@ function(tightkv_component name)
     set_target_properties(${target} PROPERTIES VERIFY_INTERFACE_HEADER_SETS FALSE) # of nvcc's, tests/cuda does it
   endif()
   if(TIGHTKV_INSTALL)
-    install(TARGETS ${target} EXPORT ${target} FILE_SET HEADERS)
+    install(TARGETS ${target} EXPORT ${target} ${sets})
     install(EXPORT ${target} NAMESPACE tightkv:: DESTINATION ${CMAKE_INSTALL_DATADIR}/cmake/tightkv
             FILE tightkv-${name}-targets.cmake)
   endif()

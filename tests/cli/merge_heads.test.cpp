@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `tightkv merge-heads` on models whose KV heads were first multiplied: what comes out must be the model it was.
 #include <algorithm>
+#include <fstream>
 #include <memory>
 
 #include <engine/expanded_file.hpp>
@@ -12,6 +13,9 @@
 
 #ifndef TIGHTKV_TEST_MODEL
 #define TIGHTKV_TEST_MODEL ""
+#endif
+#ifndef TIGHTKV_TEST_TEXT
+#define TIGHTKV_TEST_TEXT ""
 #endif
 
 namespace tests {
@@ -256,11 +260,12 @@ TEST_F(merge_tiny_model, a_full_disk_is_said_and_leaves_nothing) {
 /// SmolLM2-135M with 9 KV heads of which 3 would do, merged back.
 TEST_F(merge_heads, gives_a_real_model_back) {
   std::string const model = TIGHTKV_TEST_MODEL;
-  if (model.empty()) GTEST_SKIP() << "no model: configure with -D TIGHTKV_TEST_MODEL=FILE.gguf";
+  std::ifstream policy(TIGHTKV_TEST_TEXT);
+  if (model.empty() || !policy)
+    GTEST_SKIP() << "no model or text: configure with -D TIGHTKV_TEST_MODEL=, TIGHTKV_TEST_TEXT=";
   auto const expanded = (directory / "expanded.gguf").string();
-  std::string prose;
-  for (int i = 0; i < 40; ++i)
-    prose += "Section " + std::to_string(i * 37) + " says which packages are essential, and why. ";
+  std::string prose(9000, ' ');  // varied enough to show every direction of a head
+  policy.read(prose.data(), static_cast<std::streamsize>(prose.size()));
   put(text, prose);
   tightkv::matrix<float> expected;
   std::vector<engine::token> tokens;
