@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The tables of head merging in README.md: builds what is needed, fetches a small model and a text, and measures; half an
-# hour on two cores.
+# The tables of head merging in README.md: builds what is needed, fetches a small model and a text, and measures. Long:
+# each row is a calibration, a merge and an evaluation; --resume goes on where a run was stopped.
 #   merging.sh [--resume] [--energy PICTURE.svg]      the picture needs Python's matplotlib
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,36 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Rows are moved and copied in every layout, and no other byte is touched.
-#include <random>
 #include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include <support/any_layout.hpp>
+#include <support/random_plan.hpp>
 #include <tightkv/ops/compact.hpp>
 #include <tightkv/ops/gather.hpp>
 
 namespace {
 
 using namespace tests;
-
-/// Each head keeps some tokens; one keeps all and one keeps none.
-tightkv::plan random_plan(extents const& e) {
-  std::mt19937 random(15);
-  std::vector<std::vector<int>> kept(e.lengths.size());
-  std::vector<int> after;
-  for (int h = 0; h < e.heads(); ++h) {
-    auto& of_head = kept[static_cast<std::size_t>(h)];
-    for (int t = 0; t < e.length(h); ++t) {
-      if (h != 2 && (h == 1 || random() % 2 == 0)) of_head.push_back(t);
-    }
-    after.push_back(static_cast<int>(of_head.size()));
-  }
-  tightkv::plan p(e.lengths, after);
-  for (int h = 0; h < e.heads(); ++h)
-    std::copy(kept[static_cast<std::size_t>(h)].begin(), kept[static_cast<std::size_t>(h)].end(), p.kept(h).begin());
-  return p;
-}
 
 /// The first rows of each head are the kept ones, the others what they were.
 rows carried_out(tightkv::plan const& p, rows const& before) {
@@ -61,7 +43,7 @@ TYPED_TEST(any_layout_compact, is_compacted_in_place_and_gathered_from) {
     std::vector<tightkv::plan> plans;
     for (bool const varied : {false, true}) {
       before.push_back(random_rows<T>(usual_extents(varied, head_dim), 1));
-      plans.push_back(random_plan(before.back()));
+      plans.push_back(random_plan(before.back(), 15));
     }
     for_each_layout([&](auto tag) {
       using layout = typename decltype(tag)::type;
