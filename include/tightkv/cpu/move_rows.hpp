@@ -65,4 +65,13 @@ void move_rows(From const& from, std::span<int const> tokens, To const& to, int 
   }
 }
 
+/// Moves the rows `tokens` of a head to rows `first`, `first + 1`, ... of it, none of them to the right. Those that are
+/// where they belong stay.
+template <class Head>
+void move_left(Head const& head, std::span<int const> tokens, int first, row_slice slice) {
+  std::size_t stay = 0;
+  while (stay < tokens.size() && tokens[stay] == first + static_cast<int>(stay)) ++stay;
+  move_rows(head, tokens.subspan(stay), head, first + static_cast<int>(stay), slice);
+}
+
 }  // namespace tightkv::detail

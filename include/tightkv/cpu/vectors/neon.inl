@@ -53,6 +53,9 @@ TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
 TIGHTKV_INLINE native_shorts max(native_shorts a, native_shorts b) {
   return (native_shorts)vmaxq_s16((int16x8_t)a, (int16x8_t)b);
 }
+TIGHTKV_INLINE native_shorts max_unsigned(native_shorts a, native_shorts b) {
+  return (native_shorts)vmaxq_u16((uint16x8_t)a, (uint16x8_t)b);
+}
 
 TIGHTKV_INLINE native_ints less(native_floats a, native_floats b) { return a < b; }
 TIGHTKV_INLINE native_ints greater(native_ints a, native_ints b) { return a > b; }
