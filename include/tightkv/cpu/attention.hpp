@@ -23,6 +23,7 @@
 #include <tightkv/cpu/targets/each.inl>
 
 namespace tightkv::detail {
+inline namespace TIGHTKV_KERNELS_FOR {
 
 inline int whole_vectors(int count) noexcept { return (count + 15) / 16 * 16; }
 
@@ -313,4 +314,5 @@ class attention_of_few {
 /// Whether keys are not worth packing for so many queries of all query heads that share them.
 inline bool are_few(int queries) noexcept { return queries <= attention_of_few::most_queries; }
 
+}  // namespace TIGHTKV_KERNELS_FOR
 }  // namespace tightkv::detail

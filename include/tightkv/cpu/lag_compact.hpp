@@ -19,6 +19,7 @@
 
 namespace tightkv {
 namespace detail {
+inline namespace TIGHTKV_KERNELS_FOR {
 
 /// Takes one head after another. All its memory is there before the first row moves, so nothing can fail in between.
 template <class V>
@@ -77,6 +78,8 @@ class lag_compactor {
   lag_scorer<V> scorer_;
   fast_selector selector_;
 };
+
+}  // namespace TIGHTKV_KERNELS_FOR
 
 /// Keys, and values if there are any, whose rows lie in one piece each.
 template <class V>

@@ -35,6 +35,7 @@ struct lag_channels {
 
 namespace tightkv {
 namespace detail {
+inline namespace TIGHTKV_KERNELS_FOR {
 
 /// Judges partitions of rows of one type, keys or values.
 template <class T>
@@ -156,6 +157,8 @@ class lag_scorer {
   std::conditional_t<view_with_values<V>, std::optional<lag_plane<decltype(V::values)>>, absent> values_;
   std::pmr::vector<float> of_values_;
 };
+
+}  // namespace TIGHTKV_KERNELS_FOR
 
 /// The scores of the tokens of head h outside its judged partitions.
 inline void mark_not_judged(lag_partitions const& partitions, int h, int tokens, float* score) {

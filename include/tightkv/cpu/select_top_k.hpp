@@ -21,6 +21,7 @@ inline constexpr std::int32_t worst_key = std::numeric_limits<std::int32_t>::min
 
 namespace tightkv {
 namespace detail {
+inline namespace TIGHTKV_KERNELS_FOR {
 
 /// Chooses among the scores of one head after another.
 class fast_selector {
@@ -51,6 +52,7 @@ class fast_selector {
   std::pmr::vector<std::int32_t> keys_;
 };
 
+}  // namespace TIGHTKV_KERNELS_FOR
 }  // namespace detail
 
 template <class F>
