@@ -26,6 +26,9 @@ class row_table {
 
   explicit row_table(std::pmr::memory_resource* memory) : rows_(memory), copies_(memory) {}
 
+  /// `of` at most so many rows, each in one piece, allocates nothing.
+  void reserve(int rows) { rows_.reserve(static_cast<std::size_t>(rows)); }
+
   template <class Head>
   value_type const* const* of(Head const& head, int head_dim, int begin, int end) {
     rows_.resize(static_cast<std::size_t>(end - begin));

@@ -53,6 +53,9 @@ TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
 TIGHTKV_INLINE native_shorts max(native_shorts a, native_shorts b) {
   return (native_shorts)_mm256_max_epi16((__m256i)a, (__m256i)b);
 }
+TIGHTKV_INLINE native_shorts max_unsigned(native_shorts a, native_shorts b) {
+  return (native_shorts)_mm256_max_epu16((__m256i)a, (__m256i)b);
+}
 
 TIGHTKV_INLINE native_ints less(native_floats a, native_floats b) { return a < b; }
 TIGHTKV_INLINE native_ints greater(native_ints a, native_ints b) { return a > b; }
