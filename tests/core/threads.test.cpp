@@ -76,7 +76,9 @@ TYPED_TEST(threads, are_as_many_as_asked_for_and_the_caller_is_one) {
       });
     }
     EXPECT_LE(seen.size(), static_cast<std::size_t>(count));
-    if (count == 1) EXPECT_EQ(seen, std::set{std::this_thread::get_id()});
+    if (count == 1) {
+      EXPECT_EQ(seen, std::set{std::this_thread::get_id()});
+    }
   }
 }
 
