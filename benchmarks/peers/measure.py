@@ -9,6 +9,7 @@ rows that were measured so far: a row that is measured again takes its old place
 
 import argparse
 import fnmatch
+import gc
 import json
 import os
 import pathlib
@@ -111,7 +112,9 @@ def main():
     for key, work in wanted(given.rows or ["*"]):
         op, dtype, tokens, threads = key
         torch.set_num_threads(threads)
+        this = None  # the last row's memory goes first: compiled functions hold on to it
         torch._dynamo.reset()
+        gc.collect()
         with torch.inference_mode():
             this = work(library, rows.DTYPES[dtype], tokens)
             if given.check:
