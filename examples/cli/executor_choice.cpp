@@ -16,7 +16,7 @@ constexpr auto known = "this build has only cpu and plain";
 #endif
 
 layer_compressor compressor_named(std::string_view executor, engine::thread_pool& pool) {
-  engine::lent_pool const lent{&pool};
+  engine::lent_pool const lent{pool};
   auto const on = [](auto const& ex) { return [ex](auto const&... given) { return compress_layer(ex, given...); }; };
   if (executor == "cpu") return on(executor_type{lent});
   if (executor == "plain") return on(plain_executor_type{lent});

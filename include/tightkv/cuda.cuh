@@ -7,6 +7,7 @@
 #include <tightkv/cuda/compact.cuh>
 #include <tightkv/cuda/executor.cuh>
 #include <tightkv/cuda/gather.cuh>
+#include <tightkv/cuda/gram_update.cuh>
 #include <tightkv/cuda/keep_outside.cuh>
 #include <tightkv/cuda/lag_compact.cuh>
 #include <tightkv/cuda/lag_scores.cuh>
@@ -14,6 +15,7 @@
 #include <tightkv/cuda/mean_cosine.cuh>
 #include <tightkv/cuda/plan.cuh>
 #include <tightkv/cuda/pool_tokens.cuh>
+#include <tightkv/cuda/project_heads.cuh>
 #include <tightkv/cuda/rank_tokens.cuh>
 #include <tightkv/cuda/row_norms.cuh>
 #include <tightkv/cuda/score_maps.cuh>

@@ -9,7 +9,9 @@
 #include <tightkv/core/half.hpp>
 #include <tightkv/core/kernel.hpp>
 #include <tightkv/core/matrix.hpp>
+#include <tightkv/core/open_mp.hpp>
 #include <tightkv/core/plan.hpp>
+#include <tightkv/core/thread_pool.hpp>
 #include <tightkv/methods/all.hpp>
 #include <tightkv/methods/compress.hpp>
 #include <tightkv/ops/freed_pages.hpp>

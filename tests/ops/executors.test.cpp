@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <memory_resource>
 #include <thread>
 #include <utility>
@@ -12,15 +13,21 @@
 #include <gtest/gtest.h>
 
 #include <support/layouts.hpp>
+#include <tightkv/core/thread_pool.hpp>
 #include <tightkv/ops/attention_mass.hpp>
+#include <tightkv/ops/average_attention.hpp>
 #include <tightkv/ops/compact.hpp>
+#include <tightkv/ops/fill_tokens.hpp>
 #include <tightkv/ops/gather.hpp>
+#include <tightkv/ops/gram_update.hpp>
 #include <tightkv/ops/lag_scores.hpp>
 #include <tightkv/ops/larger_of.hpp>
 #include <tightkv/ops/mark_unjudged.hpp>
 #include <tightkv/ops/mean_cosine.hpp>
 #include <tightkv/ops/mean_of_heads.hpp>
+#include <tightkv/ops/number_tokens.hpp>
 #include <tightkv/ops/pool_tokens.hpp>
+#include <tightkv/ops/project_heads.hpp>
 #include <tightkv/ops/random_scores.hpp>
 #include <tightkv/ops/rank_tokens.hpp>
 #include <tightkv/ops/row_norms.hpp>
@@ -33,37 +40,31 @@ namespace {
 using namespace tests;
 
 constexpr int head_count = 4;
-constexpr int tokens = 40;
+constexpr int few_tokens = 40;
+constexpr int many_tokens = 2500;  // more than a kernel takes at a time, so that heads are cut into pieces
 constexpr int group = 3;
 
-/// Heads in order, or on three threads, each taking every third head from the last to the first. One type for both, as
-/// all ops are compiled for it.
-struct order {
-  bool threads = false;
+/// Threads of any kind, or none. One type for all, as all ops are compiled for it.
+struct lent {
+  std::function<void(int, std::function<void(int)> const&)> run = tightkv::serial{};
 
   template <class F>
   void operator()(int n, F&& f) const {
-    if (!threads) return tightkv::serial{}(n, f);
-    std::vector<std::thread> running;
-    for (int i = 0; i < 3; ++i) {
-      running.emplace_back([n, i, &f] {
-        for (int j = n - 1 - i; j >= 0; j -= 3) f(j);
-      });
-    }
-    for (auto& t : running) t.join();
+    run(n, std::ref(f));
   }
 };
-using cpu = tightkv::basic_cpu<order>;
+using cpu = tightkv::basic_cpu<lent>;
 
 struct results {
   std::vector<tightkv::matrix<float>> scores;
   std::vector<tightkv::plan> plans;
   std::vector<std::byte> compacted;
   std::vector<std::byte> gathered;
+  std::vector<double> sums;
 };
 
 /// Every op there is, each on what the one before it left.
-results run_all(cpu const& ex) {
+results run_all(cpu const& ex, int tokens) {
   extents const e{std::vector<int>(head_count, tokens), 80};
   cache<nhd_layout> keys(random_rows<tightkv::half>(e, 1));
   cache<nhd_layout> values(random_rows<tightkv::half>(e, 2));
@@ -77,7 +78,7 @@ results run_all(cpu const& ex) {
   std::vector<int> const first(head_count, 4);
   std::vector<int> const nine(head_count, 9);
   std::vector<int> const lengths(head_count, tokens);
-  std::vector<tightkv::token_range> const ranges(head_count, {4, 36});
+  std::vector<tightkv::token_range> const ranges(head_count, {4, tokens - 4});
 
   tightkv::row_norms(ex, view.keys, -1.0F, scores(head_count));
   tightkv::mean_cosine(ex, view.keys, -1.0F, scores(head_count));
@@ -89,15 +90,28 @@ results run_all(cpu const& ex) {
   auto const mean = scores(head_count);
   tightkv::mean_of_heads(ex, window, {.from = group, .into = 1}, mean);
   tightkv::pool_tokens(ex, mean, {lengths});
-  std::vector<int> numbers(head_count * tokens);
-  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<int>(i * i % 1000);
+  tightkv::matrix<int> numbers(head_count, tokens);
+  tightkv::number_tokens(ex, {.ranges = ranges, .first = first}, numbers.view());
   auto const random = scores(head_count);
-  tightkv::random_scores(ex, {numbers.data(), head_count, tokens}, 5, random);
+  tightkv::random_scores(ex, std::as_const(numbers).view(), 5, random);
+  std::vector<int> const arrived(head_count, 2 * tokens);
+  tightkv::average_attention(ex, mean, {std::as_const(numbers).view(), lengths, arrived}, scores(head_count));
+  tightkv::fill_tokens(ex, ranges, 0.5F, scores(head_count));
   auto const larger = scores(head_count);
   tightkv::larger_of(ex, mean, larger);
   tightkv::larger_of(ex, random, larger);
   tightkv::rank_tokens(ex, larger, {.ranges = ranges});
   tightkv::mark_unjudged(ex, ranges, larger);
+
+  int const size = view.keys.head_dim();
+  tightkv::matrix<double> products(size, size);
+  r.sums.resize(static_cast<std::size_t>(size));
+  tightkv::gram_update(ex, view.keys, {.first = 1, .skip = 4}, {products.view(), r.sums.data()});
+  r.sums.insert(r.sums.end(), products.view().data, products.view().data + size * size);
+  tightkv::matrix<float> const wide(head_count * size, 2, 0.125F);
+  float* const merged = scores(2).data;
+  tightkv::project_heads(ex, view.keys, wide.view(),
+                         tightkv::hnd(merged, {.heads = 1, .tokens = tokens, .head_dim = 2}));
 
   tightkv::select_partitions_fn::parameters const quarter{{first, 8}, 2};
   std::vector<int> const by_partition(head_count, quarter.partitions.judged(0, tokens) * -6 + tokens);
@@ -117,17 +131,35 @@ void expect_same(results const& a, results const& b) {
   ASSERT_EQ(a.scores.size(), b.scores.size());
   for (std::size_t i = 0; i < a.scores.size(); ++i) {
     for (int h = 0; h < a.scores[i].rows(); ++h) {
-      for (int t = 0; t < tokens; ++t) {
+      for (int t = 0; t < a.scores[i].cols(); ++t) {
         ASSERT_TRUE(same(a.scores[i](h, t), b.scores[i](h, t))) << "result " << i << ", head " << h << ", token " << t;
       }
     }
   }
   EXPECT_EQ(a.plans, b.plans);
+  EXPECT_EQ(a.sums, b.sums);
   EXPECT_TRUE(a.compacted == b.compacted && a.gathered == b.gathered);
 }
 
 TEST(executors, give_the_same_bits_on_threads_in_another_order) {
-  expect_same(run_all(cpu{order{.threads = true}}), run_all(cpu{}));
+  auto const every_third = [](int n, auto const& f) {
+    std::vector<std::jthread> running;
+    for (int i = 0; i < 3; ++i) {
+      running.emplace_back([n, i, &f] {
+        for (int j = n - 1 - i; j >= 0; j -= 3) f(j);
+      });
+    }
+  };
+  expect_same(run_all(cpu{lent{every_third}}, few_tokens), run_all(cpu{}, few_tokens));
+}
+
+TEST(executors, give_the_same_bits_whatever_the_number_of_threads) {
+  auto const serial = run_all(cpu{}, many_tokens);
+  for (int const threads : {1, 2, 3, 7}) {
+    SCOPED_TRACE(threads);
+    tightkv::thread_pool pool(threads);
+    expect_same(run_all(cpu{lent{tightkv::on_pool{pool}}}, many_tokens), serial);
+  }
 }
 
 TEST(executors, give_the_same_bits_with_dirty_scratch_of_their_own) {
@@ -146,12 +178,13 @@ TEST(executors, give_the_same_bits_with_dirty_scratch_of_their_own) {
     bool do_is_equal(memory_resource const& other) const noexcept override { return this == &other; }
   };
   dirty scratch;
-  expect_same(run_all(cpu{order{}, &scratch}), run_all(cpu{}));
+  expect_same(run_all(cpu{lent{}, &scratch}, few_tokens), run_all(cpu{}, few_tokens));
   EXPECT_GT(scratch.uses, 0U);
 }
 
 TEST(executors, take_scratch_from_nowhere_else) {
   // Everything made outside of the ops comes from this; then the default is taken away, and ops must not miss it.
+  constexpr int tokens = few_tokens;
   extents const e{std::vector<int>(head_count, tokens), 16};
   cache<nhd_layout> keys(random_rows<tightkv::half>(e, 1));
   cache<hnd_layout> queries(random_rows<tightkv::half>(e, 2));
@@ -166,7 +199,7 @@ TEST(executors, take_scratch_from_nowhere_else) {
   tightkv::plan by_partition(lengths, std::vector<int>(head_count, 34));
   tightkv::matrix_view<float const> const in = std::as_const(scores).view();
   std::pmr::monotonic_buffer_resource arena(std::pmr::new_delete_resource());
-  cpu const ex{order{}, &arena};
+  cpu const ex{lent{}, &arena};
 
   auto* const usual = std::pmr::set_default_resource(std::pmr::null_memory_resource());
   EXPECT_NO_THROW({

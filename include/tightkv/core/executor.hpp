@@ -65,7 +65,8 @@ inline namespace TIGHTKV_KERNELS_FOR {
 /// The calling thread, or the owner's threads, and the fastest kernels for the machine.
 ///
 ///     auto const ex = tightkv::cpu{};                                     // serial
-///     auto const ex = tightkv::basic_cpu{[&](int n, auto&& f) { pool.run(n, f); }, &arena};
+///     auto const ex = tightkv::basic_cpu{tightkv::on_pool{pool}};         // a tightkv::thread_pool's threads
+///     auto const ex = tightkv::basic_cpu{[&](int n, auto&& f) { engine.parallel_for(n, f); }, &arena};
 ///
 /// `for_each_index(n, f)` calls `f(i)` once for each i in [0, n), in any order, and returns when all are done; results
 /// do not depend on the order. Scratch comes from `resource()`, also while `f` runs: where `f` runs on several threads
