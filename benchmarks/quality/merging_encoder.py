@@ -10,6 +10,7 @@ original's, and the relative error of each layer's attention output.
 """
 
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -39,7 +40,7 @@ def layer_norm(x, w, name):
 
 def gelu(x):
     # erf by Abramowitz and Stegun 7.1.26, within 1.5e-7
-    z = np.abs(x) / np.sqrt(2)
+    z = np.abs(x) / math.sqrt(2)
     t = 1 / (1 + 0.3275911 * z)
     erf = 1 - t * np.exp(-z * z) * (
         0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
@@ -74,7 +75,7 @@ class Encoder:
                 for name, rows in zip(("queries", "keys", "values"), (q, k, v)):
                     seen.setdefault(f"layers.{i}.{name}", []).append(rows)
             group = len(q) // len(k)  # query head h uses KV head h // group
-            scores = q @ np.repeat(k, group, 0).transpose(0, 2, 1) / np.sqrt(q.shape[-1])
+            scores = q @ np.repeat(k, group, 0).transpose(0, 2, 1) / math.sqrt(q.shape[-1])
             p = np.exp(scores - scores.max(-1, keepdims=True))
             heads = p / p.sum(-1, keepdims=True) @ np.repeat(v, group, 0)
             outputs.append(heads.transpose(1, 0, 2).reshape(len(ids), -1) @ a["w_o"].T + a["b_o"])

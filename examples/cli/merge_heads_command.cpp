@@ -114,7 +114,8 @@ void write(merge_options const& asked, gguf::file const& original, merged_model 
     if (merged.shape.merges_at_run_time) {
       add("attn_k_merge", w.key_merge);
       add("attn_q_merge", w.query_merge);
-    } else {
+    }
+    if (!merged.shape.merges_at_run_time || asked.groups != "adjacent") {  // else they are as they were
       add("attn_k", w.key);
       add("attn_q", w.query);
     }
@@ -158,6 +159,7 @@ ordered_json described(merge_options const& asked, engine::hyper_parameters cons
   }
   return {{"keys", asked.keys},
           {"values", asked.values},
+          {"groups", asked.groups},
           {"refit", asked.refit},
           {"type", asked.type},
           {"kv_heads_before", original.kv_heads},
@@ -252,18 +254,29 @@ void add_merge_heads(CLI::App& app) {
       ->required()
       ->check(CLI::PositiveNumber);
   command
-      ->add_option(
-          "--keys", asked->keys,
-          "commuting, commuting-query, mean: any engine runs the result. post-rope, layer-wide, kq-svd: nearer "
-          "to the original, but only tightkv's engine runs it. Without RoPE: svd, svd-weights, kq-svd, mean")
-      ->check(CLI::IsMember(
-          {"commuting", "commuting-query", "post-rope", "layer-wide", "kq-svd", "mean", "svd", "svd-weights"}))
+      ->add_option("--keys", asked->keys,
+                   "alternating, commuting, commuting-query, mean: any engine runs the result. post-rope, layer-wide, "
+                   "kq-svd: nearer "
+                   "to the original, but only tightkv's engine runs it. Without RoPE: svd, svd-weights, kq-svd, mean")
+      ->check(CLI::IsMember({"alternating", "commuting", "commuting-query", "post-rope", "layer-wide", "kq-svd", "mean",
+                             "svd", "svd-weights"}))
+      ->capture_default_str();
+  command->add_option("--steps", asked->steps, "Of alternating keys; 0 refits W_Q alone")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command->add_option("--values", asked->values, "How values are merged")
       ->check(CLI::IsMember({"svd", "svd-weights", "output", "mean"}))
       ->capture_default_str();
+  command->add_option("--groups", asked->groups, "Which heads become one: neighbours, or those whose keys are alike")
+      ->check(CLI::IsMember({"adjacent", "similar"}))
+      ->capture_default_str();
   command->add_option("--refit", asked->refit, "Refit W_O to the original's attention output, or residual stream")
       ->check(CLI::IsMember({"none", "output", "residual"}))
+      ->capture_default_str();
+  command
+      ->add_option("--ridge", asked->ridge,
+                   "Of the refit, relative to its inputs; 0: each layer's best on held-out text")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--type", asked->type, "Type of the tensors that change")
       ->check(CLI::IsMember({"f32", "f16"}))

@@ -72,7 +72,7 @@ class merge_walk {
     for (auto const& state : states_) {
       auto& layer = original_layer(state);
       layer.project(w, state.merged.view());
-      layer.activations().turn();
+      if (asked_.keys != "alternating") layer.activations().turn();  // which is about keys before RoPE
       auto const& a = layer.activations();
       sums.add(eigen_cpu{}, heads_of(a.keys(), s_.head_dim), heads_of(a.values(), s_.head_dim),
                heads_of(a.queries(), s_.head_dim));
@@ -133,6 +133,12 @@ class merge_walk {
     all += held_out;
     report.output = report.refitted = output_energy(all, w.attention_output.view());
     if (asked_.refit == "none") return report;
+    if (asked_.ridge > 0) {
+      w.attention_output = refit_output(all, w.attention_output.view(), asked_.ridge);
+      report.ridge = asked_.ridge;
+      report.refitted = output_energy(all, w.attention_output.view());
+      return report;
+    }
     constexpr std::array ridges{0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0};
     auto chosen = choose_refit(fitted, held_out, w.attention_output.view(), ridges);
     w.attention_output = std::move(chosen.output);

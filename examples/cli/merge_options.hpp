@@ -13,7 +13,10 @@ struct merge_options {
   int kv_heads = 0;
   std::string keys = "commuting-query";
   std::string values = "output";
+  int steps = 12;  ///< of alternating keys
+  std::string groups = "adjacent";
   std::string refit = "residual";
+  double ridge = 0;  ///< of the refit; 0: each layer's best on windows that were not fitted
   std::string type = "f16";
   int windows = 12;  ///< of the calibration text
   int window_tokens = 1024;

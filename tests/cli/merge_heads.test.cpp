@@ -102,7 +102,7 @@ class merge_tiny_model : public merge_heads {
     auto const bytes = tiny.builder.build();
     put(plain, {reinterpret_cast<char const*>(bytes.data()), bytes.size()});
     runnable const original(plain);
-    test::write_expanded(expanded, original.file(), original.model(), 6);
+    test::write_expanded(expanded, original.file(), original.model(), {.kv_heads = 6});
     put(text, letters(400, 1));
     for (char const c : letters(100, 2)) tokens.push_back(c - '0');
   }
@@ -134,6 +134,20 @@ TEST_F(merge_tiny_model, merging_expanded_heads_gives_the_model_back) {
       }
     }
   }
+}
+
+// Copies that are no neighbours: those who look for them lose nothing.
+TEST_F(merge_tiny_model, similar_heads_are_found) {
+  runnable const original(plain);
+  test::write_expanded(expanded, original.file(), original.model(), {.kv_heads = 6, .stride = 3});
+  auto const expected = runnable(plain).logits(tokens);
+  ASSERT_LT(largest_difference(expected, runnable(expanded).logits(tokens)), 1e-4);
+  for (char const* keys : {"commuting-query", "kq-svd", "layer-wide"}) {
+    merged_by(expanded, 2, {"--keys", keys, "--groups", "similar", "--type", "f32"});
+    EXPECT_LT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-3) << keys;
+  }
+  merged_by(expanded, 2, {"--refit", "none", "--type", "f32"});
+  EXPECT_GT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-2);
 }
 
 TEST_F(merge_tiny_model, a_group_of_one_changes_nothing) {
@@ -273,7 +287,7 @@ TEST_F(merge_heads, gives_a_real_model_back) {
     runnable original(model);
     tokens = engine::tokenizer(original.file()).encode("Every package must have a maintainer, who may be a group.");
     expected = original.logits(tokens);
-    test::write_expanded(expanded, original.file(), original.model(), 9);
+    test::write_expanded(expanded, original.file(), original.model(), {.kv_heads = 9});
   }
   merged_by(expanded, 3, {"--keys", "commuting-query", "--refit", "none", "--type", "f32", "--threads", "2"});
   EXPECT_LT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-3);
