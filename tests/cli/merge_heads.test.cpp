@@ -116,7 +116,7 @@ TEST_F(merge_tiny_model, expanded_heads_are_the_same_function) {
 // Fused and unfused, with and without a refit: nothing is lost, so nothing may change.
 TEST_F(merge_tiny_model, merging_expanded_heads_gives_the_model_back) {
   auto const expected = runnable(plain).logits(tokens);
-  for (char const* keys : {"commuting", "commuting-query", "post-rope", "kq-svd", "layer-wide"}) {
+  for (char const* keys : {"alternating", "commuting", "commuting-query", "post-rope", "kq-svd", "layer-wide"}) {
     for (char const* values : {"svd", "output"}) {
       for (char const* refit : {"none", "residual"}) {
         auto const report =
@@ -130,7 +130,8 @@ TEST_F(merge_tiny_model, merging_expanded_heads_gives_the_model_back) {
         }
         EXPECT_EQ(report["kv_bytes_per_token_before"], 3 * 6 * 8 * 2 * 2);
         EXPECT_EQ(report["kv_bytes_per_token_after"], 3 * 2 * 8 * 2 * 2);
-        EXPECT_EQ(report["other_engines"], std::string(keys).starts_with("commuting"));
+        bool const fused = std::string(keys).starts_with("commuting") || std::string(keys) == "alternating";
+        EXPECT_EQ(report["other_engines"], fused);
       }
     }
   }
@@ -152,7 +153,7 @@ TEST_F(merge_tiny_model, similar_heads_are_found) {
 
 TEST_F(merge_tiny_model, a_group_of_one_changes_nothing) {
   auto const expected = runnable(plain).logits(tokens);
-  for (char const* keys : {"commuting-query", "kq-svd", "mean"}) {
+  for (char const* keys : {"alternating", "commuting-query", "kq-svd", "mean"}) {
     merged_by(plain, 2, {"--keys", keys, "--refit", "none", "--type", "f32"});
     EXPECT_LT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-3) << keys;
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <concepts>
 #include <vector>
 
@@ -15,14 +16,22 @@
 namespace tightkv {
 namespace detail {
 
-/// S^-1 M for a symmetric S that may lack directions: they count as a part in 1e10 of the mean.
-inline dense solved(dense symmetric, dense const& m) {
-  double const trace = symmetric.trace();
-  double const least = trace > 0 ? 1e-10 * trace / static_cast<double>(symmetric.rows()) : 1;
-  for (Eigen::Index i = 0; i < symmetric.rows(); ++i) symmetric(i, i) += least;
+/// S^-1 M for a symmetric S that may lack directions: each channel counts for a part in 1e10 more than it does,
+/// whatever its scale.
+inline dense solved(dense symmetric, dense m) {
+  auto const size = symmetric.rows();
+  Eigen::VectorXd scale(size);
+  for (Eigen::Index i = 0; i < size; ++i) scale(i) = symmetric(i, i) > 0 ? 1 / std::sqrt(symmetric(i, i)) : 1;
+  for (Eigen::Index c = 0; c < size; ++c) {
+    for (Eigen::Index r = 0; r < size; ++r) symmetric(r, c) *= scale(r) * scale(c);
+    symmetric(c, c) += 1e-10;
+  }
+  for (Eigen::Index r = 0; r < size; ++r) m.row(r) *= scale(r);
   Eigen::LDLT<dense> const solver(symmetric);
   expects(solver.info() == Eigen::Success, "alternating_heads", "the statistics must be finite");
-  return solver.solve(m);
+  dense result = solver.solve(m);
+  for (Eigen::Index r = 0; r < size; ++r) result.row(r) *= scale(r);
+  return result;
 }
 
 /// The two halves of alternating least squares. All is before RoPE: keys k of t heads side by side, head i's queries
@@ -93,6 +102,21 @@ class score_fit {
   dense queries_;
 };
 
+/// Gives the columns of `down` a mean length of 1. Channels that turn together keep their proportion.
+inline void even_out(dense& down, dense& up, rotary const& turned) {
+  auto const scale = [&](Eigen::Index a, Eigen::Index b) {
+    double const length = std::sqrt((down.col(a).squaredNorm() + down.col(b).squaredNorm()) / 2);
+    if (length == 0) return;
+    for (auto const c : {a, b}) {
+      down.col(c) /= length;
+      up.col(c) *= length;
+      if (a == b) break;
+    }
+  };
+  for (int f = 0; f < turned.frequencies(); ++f) scale(turned.real(f), turned.imaginary(f));
+  for (Eigen::Index c = turned.channels; c < down.cols(); ++c) scale(c, c);
+}
+
 }  // namespace detail
 
 /// Minimises the scores' error where commuting with RoPE is not asked for: RoPE turns slow channels so little between a
@@ -128,12 +152,7 @@ struct alternating_heads {
       down = fit.down_for(up);
       up = fit.up_for(down);
     }
-    for (Eigen::Index c = 0; c < down.cols(); ++c) {
-      double const length = down.col(c).norm();
-      if (length == 0) continue;
-      down.col(c) /= length;
-      up.col(c) *= length;
-    }
+    detail::even_out(down, up, rotary);
     return {.heads = group.heads,
             .down = detail::to_matrix(down),
             .up = detail::to_matrix(up),
