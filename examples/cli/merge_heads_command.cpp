@@ -57,8 +57,8 @@ std::vector<std::vector<engine::token>> windows_of(std::vector<engine::token> co
   auto const length = std::min<std::ptrdiff_t>({tokens, asked.window_tokens, s.context});
   auto const count = std::min<std::ptrdiff_t>(asked.windows, tokens / length);
   // A layer's heads side by side are so many channels, and as many rows at least are needed to tell them apart.
-  detail::expects(length * count >= std::ptrdiff_t{s.kv_heads} * s.head_dim, "--calibrate", "the text is too short",
-                  "tokens", length * count, "needed", s.kv_heads * s.head_dim);
+  detail::expects((length - asked.skip) * count >= std::ptrdiff_t{s.kv_heads} * s.head_dim, "--calibrate",
+                  "the text is too short", "tokens", (length - asked.skip) * count, "needed", s.kv_heads * s.head_dim);
   std::vector<std::vector<engine::token>> windows;
   for (std::ptrdiff_t i = 0; i < count; ++i) {
     auto const first = text.begin() + (count > 1 ? (tokens - length) * i / (count - 1) : 0);
@@ -283,6 +283,9 @@ void add_merge_heads(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--windows", asked->windows, "Calibrate on so many windows of 1024 tokens, spread over the text")
       ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--skip", asked->skip, "Leave out so many tokens at the beginning of each window")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command->add_option("--threads", asked->threads, "Threads")->check(CLI::Range(1, 1024));
   command->add_flag("--json", asked->json, "Print one JSON object");

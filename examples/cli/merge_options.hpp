@@ -20,6 +20,7 @@ struct merge_options {
   std::string type = "f16";
   int windows = 12;  ///< of the calibration text
   int window_tokens = 1024;
+  int skip = 0;  ///< tokens at the beginning of each window that do not count
   int threads = 1;
   bool json = false;
 };
