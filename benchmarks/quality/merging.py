@@ -9,6 +9,7 @@ matplotlib, the premise is drawn as well.
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -20,41 +21,39 @@ DEALT = (9, [9, 0, 3], "9, dealt out")
 NOISY = (9, [9, 0.1], "9, with noise")
 
 # Model, KV heads after, and what merge-heads is told. Without a refit the statistics are soon known.
-NONE = ["--refit", "none", "--windows", "3"]
-MEAN = ["--keys", "mean", "--values", "mean", "--refit", "none", "--windows", "2"]
-OUTPUT = ["--refit", "output", "--windows", "6"]
-RESIDUAL = ["--refit", "residual", "--windows", "6"]
+NONE = ["--refit", "none", "--windows", "2"]
+MEAN = ["--keys", "mean", "--values", "mean", *NONE]
+SVD = ["--values", "svd", *NONE]
+SIX = ["--windows", "6"]
 VARIANTS = [
     (PLAIN, 1, MEAN),
     (PLAIN, 1, ["--keys", "kq-svd", "--values", "svd-weights", *NONE]),
-    (PLAIN, 1, ["--keys", "kq-svd", "--values", "mean", *NONE]),
-    (PLAIN, 1, ["--keys", "kq-svd", "--values", "svd", *NONE]),
+    (PLAIN, 1, ["--keys", "kq-svd", *SVD]),
     (PLAIN, 1, ["--keys", "kq-svd", *NONE]),
-    (PLAIN, 1, ["--keys", "post-rope", "--values", "svd", *NONE]),
-    (PLAIN, 1, ["--keys", "commuting", "--values", "svd", *NONE]),
+    (PLAIN, 1, ["--keys", "post-rope", *SVD]),
+    (PLAIN, 1, ["--keys", "commuting", *SVD]),
     (PLAIN, 1, ["--keys", "commuting-query", *NONE]),
-    (PLAIN, 1, ["--keys", "alternating", "--steps", "0", *NONE]),
-    (PLAIN, 1, ["--keys", "alternating", *NONE]),
-    (PLAIN, 1, ["--keys", "kq-svd", *OUTPUT]),
-    (PLAIN, 1, ["--keys", "kq-svd", *RESIDUAL]),
-    (PLAIN, 1, ["--keys", "commuting-query", *RESIDUAL]),
-    (PLAIN, 1, ["--keys", "alternating", *OUTPUT]),
-    (PLAIN, 1, ["--keys", "alternating", *RESIDUAL]),
+    (PLAIN, 1, ["--steps", "0", *NONE]),
+    (PLAIN, 1, NONE),
+    (PLAIN, 1, ["--keys", "kq-svd", "--ridge", "0", *SIX]),
+    (PLAIN, 1, ["--keys", "kq-svd", *SIX]),
+    (PLAIN, 1, ["--keys", "commuting-query", *SIX]),
+    (PLAIN, 1, ["--ridge", "0", *SIX]),
+    (PLAIN, 1, ["--refit", "output", *SIX]),
+    (PLAIN, 1, SIX),
     (PLAIN, 1, []),
     (COPIES, 3, MEAN),
     (COPIES, 3, ["--keys", "commuting-query", "--type", "f32", *NONE]),
-    (COPIES, 3, ["--keys", "alternating", "--type", "f32", *NONE]),
-    (COPIES, 1, ["--keys", "alternating", *RESIDUAL]),
-    (DEALT, 3, ["--keys", "layer-wide", "--values", "svd", *NONE]),
-    (DEALT, 3, ["--keys", "post-rope", "--values", "svd", *NONE]),
-    (DEALT, 3, ["--keys", "commuting", "--values", "svd", *NONE]),
-    (DEALT, 3, ["--keys", "alternating", *RESIDUAL]),
-    (DEALT, 3, ["--keys", "alternating", "--groups", "similar", "--type", "f32", *NONE]),
-    (NOISY, 3, MEAN),
-    (NOISY, 3, ["--keys", "layer-wide", "--values", "svd", *NONE]),
-    (NOISY, 3, ["--keys", "post-rope", "--values", "svd", *NONE]),
-    (NOISY, 3, ["--keys", "commuting", "--values", "svd", *NONE]),
-    (NOISY, 3, ["--keys", "alternating", *RESIDUAL]),
+    (COPIES, 3, ["--type", "f32", *NONE]),
+    (COPIES, 1, SIX),
+    (DEALT, 3, ["--keys", "layer-wide", *SVD]),
+    (DEALT, 3, ["--keys", "post-rope", *SVD]),
+    (DEALT, 3, SIX),
+    (DEALT, 3, ["--groups", "similar", "--type", "f32", *NONE]),
+    (NOISY, 3, ["--keys", "layer-wide", *SVD]),
+    (NOISY, 3, ["--keys", "post-rope", *SVD]),
+    (NOISY, 3, ["--keys", "commuting", *SVD]),
+    (NOISY, 3, SIX),
 ]
 
 
@@ -85,7 +84,7 @@ class Lab:
     def cell(self, model, after, options):
         """What merge-heads said, and the merged model compared with the one it was made from."""
         source = self.source(model)
-        name = f"{model[2]} to {after} {' '.join(options)}".replace(", ", "-").replace("--", "").replace(" ", "_")
+        name = re.sub(r"\W+", "_", f"{model[2]} to {after} {' '.join(options)}").strip("_")
         file = self.out / f"{name}.json"
         if self.asked.resume and file.exists():
             return json.loads(file.read_text())
@@ -102,9 +101,16 @@ class Lab:
         return cell
 
 
+def refit(merge):
+    """What of, and by which ridge."""
+    if merge["refit"] == "none":
+        return "none"
+    return merge["refit"] + (f", {merge['ridge']}" if merge["ridge"] > 0 else ", held out")
+
+
 def table(lab):
     lines = [
-        "| KV heads | keys | values | any engine | refit of W_O | calibration tokens | NLL | KL |",
+        "| KV heads | keys | values | any engine | refit of W_O, ridge | calibration tokens | NLL | KL |",
         "| --- | --- | --- | --- | --- | ---: | ---: | ---: |",
     ]
     seen = set()
@@ -118,7 +124,7 @@ def table(lab):
         keys = m["keys"] + (", 0 steps" if "--steps" in options else "")
         keys += ", similar heads" if m["groups"] == "similar" else ""
         lines.append(
-            f"| {model[2]} → {after} | {keys} | {m['values']} | {'yes' if m['other_engines'] else 'no'} | {m['refit']} |"
+            f"| {model[2]} → {after} | {keys} | {m['values']} | {'yes' if m['other_engines'] else 'no'} | {refit(m)} |"
             f" {m['calibration_tokens']} | {r['nll']:.3f} | {kl} |"
         )
     return "\n".join(lines) + "\n"

@@ -161,6 +161,7 @@ ordered_json described(merge_options const& asked, engine::hyper_parameters cons
           {"values", asked.values},
           {"groups", asked.groups},
           {"refit", asked.refit},
+          {"ridge", asked.ridge},
           {"type", asked.type},
           {"kv_heads_before", original.kv_heads},
           {"kv_heads_after", asked.kv_heads},
