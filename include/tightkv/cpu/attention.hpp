@@ -13,7 +13,6 @@
 #include <vector>
 
 #include <tightkv/core/arithmetic.hpp>
-#include <tightkv/cpu/mean_cosine.hpp>
 #include <tightkv/cpu/row_table.hpp>
 #include <tightkv/cpu/scratch.hpp>
 #include <tightkv/cpu/vectors.hpp>
@@ -270,15 +269,20 @@ class attention_of_few {
       finite_queries_[r] =
           scaled_query(view, set_, q, view.queries.tokens(q) - queries + r % queries, scaled.data() + r * dim);
     }
-    constexpr int at_once = 128;  // keys that stay in the first cache for all queries
+    constexpr int at_once = 32;  // keys that stay in the first cache for all queries
     row_table<keys> table(memory_);
     for (int begin = 0; begin < view.tokens(h); begin += at_once) {
       int const end = std::min(begin + at_once, view.tokens(h));
       auto const* const at = table.of(view.keys.head(h), dim, begin, end);
       with_vectors(set_, [&](auto set) {
-        mark_finite(set, at, end - begin, dim, finite_.data() + begin);
-        for (int r = 0; r < static_cast<int>(count); ++r)
-          products_with(set, at, end - begin, dim, scaled.data() + r * dim, logits(r) + begin);
+        multiply_rows_with(set, at, end - begin, dim, scaled.data(), static_cast<int>(count), logits(0) + begin,
+                           stride_);
+        // A key that is not finite shows in its products.
+        if (all_are_finite(set, logits(0) + begin, end - begin)) {
+          std::fill(finite_.data() + begin, finite_.data() + end, -1);
+        } else {
+          mark_finite(set, at, end - begin, dim, finite_.data() + begin);
+        }
       });
     }
     for (int j = 0; j < tokens_; ++j) finite_keys_ += finite_[static_cast<std::size_t>(j)] != 0 ? 1 : 0;

@@ -52,7 +52,7 @@ class lag_compactor {
     }
     auto const rest = kept.subspan(static_cast<std::size_t>(to));
     std::iota(rest.begin(), rest.end(), from);
-    move(h, rest, to);
+    if (to != from) move(h, rest, to);
     return nans;
   }
 

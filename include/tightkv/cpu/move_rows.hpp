@@ -44,7 +44,8 @@ inline void copy_bytes(std::byte const* from, std::byte* to, std::size_t bytes) 
 }
 
 /// Copies the rows `tokens` of one head to rows `first`, `first + 1`, ... of another, or of itself if they do not move
-/// right.
+/// right. Short rows, as of sums and positions, go together where they are neighbours and stay so: after one token was
+/// evicted, that is nearly all.
 template <class From, class To>
 void move_rows(From const& from, std::span<int const> tokens, To const& to, int first, row_slice slice) {
   constexpr std::size_t at_once = 64;
@@ -56,18 +57,32 @@ void move_rows(From const& from, std::span<int const> tokens, To const& to, int 
   auto const address = [&](std::size_t j) {
     return reinterpret_cast<std::byte const*>(from[tokens[j]].data) + slice.begin;
   };
+  auto const destination = [&](std::size_t j) {
+    return reinterpret_cast<std::byte*>(to[first + static_cast<int>(j)].data) + slice.begin;
+  };
   std::size_t known = 0;  // rows whose address is in `source`, counted from the block's first
   for (std::size_t begin = 0; begin < tokens.size(); begin += at_once) {
     std::size_t const left = tokens.size() - begin;
     for (std::size_t const wanted = std::min(left, at_once + ahead); known < wanted; ++known)
       source[known] = address(begin + known);
-    for (std::size_t j = 0; j < std::min(left, at_once); ++j) {
-      if (j + ahead < left) {
-        // Into the second cache: a core drops what its first cache cannot wait for.
-        for (std::size_t b = 0; b < bytes; b += line) __builtin_prefetch(source[j + ahead] + b, 0, 2);
+    std::size_t const here = std::min(left, at_once);
+    for (std::size_t j = 0; j < here;) {
+      std::byte* const target = destination(begin + j);
+      std::size_t run = 1;
+      while (bytes < line && j + run < here && source[j + run] == source[j] + run * bytes &&
+             destination(begin + j + run) == target + run * bytes) {
+        ++run;
       }
-      auto const row = to[first + static_cast<int>(begin + j)];
-      copy_bytes(source[j], reinterpret_cast<std::byte*>(row.data) + slice.begin, bytes);
+      for (std::size_t i = j; i < j + run && i + ahead < left; ++i) {
+        // Into the second cache: a core drops what its first cache cannot wait for.
+        for (std::size_t b = 0; b < bytes; b += line) __builtin_prefetch(source[i + ahead] + b, 0, 2);
+      }
+      if (run == 1) {
+        copy_bytes(source[j], target, bytes);
+      } else {
+        std::memmove(target, source[j], run * bytes);
+      }
+      j += run;
     }
     std::copy(source + std::min(known, at_once), source + known, source);
     known -= std::min(known, at_once);

@@ -123,6 +123,75 @@ inline void mark_finite(vectors, T const* const* rows, int count, int dim, std::
   }
 }
 
+/// Whether so many numbers are finite.
+inline bool all_are_finite(vectors, float const* x, int count) {
+  floats poison = all<floats>(0.0F);
+  int j = 0;
+  for (; j + lanes<floats> <= count; j += lanes<floats>) poison = fma(load<floats>(x + j), all<floats>(0.0F), poison);
+  if (j < count) poison = fma(load_first<floats>(x + j, count - j), all<floats>(0.0F), poison);
+  return bits(is_nan(poison)) == 0;
+}
+
+/// Adds 16 products of each of some queries, `dim` floats apart, with each of four keys.
+template <int Queries>
+TIGHTKV_INLINE void add_products_of(floats const (&key)[4], floats const (&query)[Queries], floats (&sum)[Queries][4]) {
+#pragma GCC unroll 4
+  for (int q = 0; q < Queries; ++q) {
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) sum[q][r] = fma(key[r], query[q], sum[q][r]);
+  }
+}
+
+/// logits[q][j] = query q times key j, for keys where they lie.
+template <int Queries, class T>
+TIGHTKV_INLINE void multiply_rows(T const* const* rows, int count, int dim, float const* queries, float* logits,
+                                  std::ptrdiff_t stride) {
+  int const whole = dim / lanes<floats> * lanes<floats>;
+  for (int j = 0; j < count; j += 4) {
+    int const found = count - j < 4 ? count - j : 4;
+    T const* row[4];
+    for (int r = 0; r < 4; ++r) row[r] = rows[j + (r < found ? r : 0)];
+    floats sum[Queries][4];
+#pragma GCC unroll 4
+    for (int q = 0; q < Queries; ++q) {
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) sum[q][r] = all<floats>(0.0F);
+    }
+    floats key[4];
+    floats query[Queries];
+    for (int c = 0; c < whole; c += lanes<floats>) {
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) key[r] = load<floats>(row[r] + c);
+#pragma GCC unroll 4
+      for (int q = 0; q < Queries; ++q) query[q] = load<floats>(queries + q * dim + c);
+      add_products_of(key, query, sum);
+    }
+    if (whole < dim) {
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) key[r] = load_first<floats>(row[r] + whole, dim - whole);
+#pragma GCC unroll 4
+      for (int q = 0; q < Queries; ++q) query[q] = load_first<floats>(queries + q * dim + whole, dim - whole);
+      add_products_of(key, query, sum);
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < Queries; ++q) {
+      float of_four[4];
+      store(of_four, totals(sum[q][0], sum[q][1], sum[q][2], sum[q][3]));
+      for (int r = 0; r < found; ++r) logits[q * stride + j + r] = of_four[r];
+    }
+  }
+}
+/// The same for any number of queries.
+template <class T>
+inline void multiply_rows_with(vectors, T const* const* rows, int count, int dim, float const* queries, int query_count,
+                               float* logits, std::ptrdiff_t stride) {
+  constexpr int at_once = vectors::few_queries;
+  int q = 0;
+  for (; q + at_once <= query_count; q += at_once)
+    multiply_rows<at_once>(rows, count, dim, queries + q * dim, logits + q * stride, stride);
+  for (; q < query_count; ++q) multiply_rows<1>(rows, count, dim, queries + q * dim, logits + q * stride, stride);
+}
+
 /// A block of queries (a multiple of `vectors::tile_queries`, side by side) against the tiles that they see: the first
 /// query sees `visible` keys, each one more than the one before; there are `padded` in all.
 inline void multiply_tiles(vectors, float const* queries, int count, float const* tiles, int visible, int padded,
