@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The floors of `peers/`: what must be read, copied or multiplied, on as many threads, and nothing else.
-#include <chrono>
 #include <cstddef>
-#include <map>
 
 #include <support/floors.hpp>
-#include <tightkv/core/thread_pool.hpp>
+
+#include "threads.hpp"
 
 namespace {
 
 /// Shares the work out in equal parts.
 template <class F>
 double milliseconds(int threads, F const& part) {
-  static std::map<int, tightkv::thread_pool> pools;
-  auto& pool = pools.try_emplace(threads, threads).first->second;
-  auto const start = std::chrono::steady_clock::now();
-  pool.run(threads, part);
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  auto& pool = peers::pool_of(threads);
+  return peers::milliseconds(pool, [&] { pool.run(threads, part); });
 }
 
 }  // namespace

@@ -2,12 +2,11 @@
 /// What `peers/` measures of ours, as functions that Python calls: each does its work once, on memory that Python
 /// owns, and returns how many milliseconds that took.
 #include <algorithm>
-#include <chrono>
-#include <map>
-#include <numeric>
 #include <vector>
 
 #include <tightkv/tightkv.hpp>
+
+#include "threads.hpp"
 
 namespace {
 
@@ -22,17 +21,11 @@ struct layer {
   int threads;
 };
 
-/// An executor on as many threads as asked for, which live on.
-auto executor(int threads) {
-  static std::map<int, tightkv::thread_pool> pools;
-  return tightkv::basic_cpu{tightkv::on_pool{pools.try_emplace(threads, threads).first->second}};
-}
+auto executor(int threads) { return tightkv::basic_cpu{tightkv::on_pool{peers::pool_of(threads)}}; }
 
 template <class F>
-double milliseconds(F const& f) {
-  auto const start = std::chrono::steady_clock::now();
-  f();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+double milliseconds(layer const& l, F const& f) {
+  return peers::milliseconds(peers::pool_of(l.threads), f);
 }
 
 template <class T>
@@ -63,7 +56,7 @@ template <class M, class V>
 double compress(layer const& l, M const& method, V const& view, typename M::state& state, int* kept) {
   auto const ex = executor(l.threads);
   tightkv::plan done;
-  double const time = milliseconds([&] { done = tightkv::compress(ex, method, view, state).plan; });
+  double const time = milliseconds(l, [&] { done = tightkv::compress(ex, method, view, state).plan; });
   report(done, kept);
   return time;
 }
@@ -108,7 +101,7 @@ double lag_score(layer const* l, float* scores) {
   return with_type(*l, [&](auto type) {
     using T = decltype(type);
     tightkv::kv_view const view{rows_of<T>(*l, l->keys), rows_of<T>(*l, l->values)};
-    return milliseconds([&] {
+    return milliseconds(*l, [&] {
       tightkv::lag_relative{}.score(executor(l->threads), view, {scores, l->heads, l->tokens});
     });
   });
@@ -117,7 +110,9 @@ double lag_score(layer const* l, float* scores) {
 double l2_score(layer const* l, float* scores) {
   return with_type(*l, [&](auto type) {
     tightkv::kv_view const view{rows_of<decltype(type)>(*l, l->keys)};
-    return milliseconds([&] { tightkv::key_norm{}.score(executor(l->threads), view, {scores, l->heads, l->tokens}); });
+    return milliseconds(*l, [&] {
+      tightkv::key_norm{}.score(executor(l->threads), view, {scores, l->heads, l->tokens});
+    });
   });
 }
 
@@ -126,7 +121,7 @@ double column_sums(layer const* l, float* sums) {
     using T = decltype(type);
     std::vector<int> const all(static_cast<std::size_t>(l->heads), l->window);
     auto const run = [&](auto const& view) {
-      return milliseconds([&] {
+      return milliseconds(*l, [&] {
         tightkv::attention_mass(executor(l->threads), view, all, {sums, l->heads, l->tokens});
       });
     };
@@ -143,7 +138,7 @@ double window_votes(layer const* l, float* scores) {
   return with_type(*l, [&](auto type) {
     using T = decltype(type);
     tightkv::kv_view const view{rows_of<T>(*l, l->keys), tightkv::absent{}, queries_of<T>(*l)};
-    return milliseconds([&] {
+    return milliseconds(*l, [&] {
       tightkv::window_votes{.window = l->window}.score(executor(l->threads), view, {scores, l->heads, l->tokens});
     });
   });
@@ -155,7 +150,7 @@ double select_best(layer const* l, float const* scores, int count, int* kept) {
   tightkv::candidates from(ex.resource());
   for (int h = 0; h < l->heads; ++h) from.add(l->tokens, {}, count);
   tightkv::plan best;
-  double const time = milliseconds([&] {
+  double const time = milliseconds(*l, [&] {
     best = tightkv::top_k{}.select(ex, tightkv::matrix_view<float const>{scores, l->heads, l->tokens}, from);
   });
   report(best, kept);
@@ -170,7 +165,7 @@ double compaction(layer const* l, int const* kept, int count) {
     tightkv::plan plan(before, std::vector<int>(before.size(), count));
     for (int h = 0; h < l->heads; ++h) std::copy_n(kept + h * count, count, plan.kept(h).begin());
     return milliseconds(
-        [&] { tightkv::compact(executor(l->threads), plan, rows_of<T>(*l, l->keys), rows_of<T>(*l, l->values)); });
+        *l, [&] { tightkv::compact(executor(l->threads), plan, rows_of<T>(*l, l->keys), rows_of<T>(*l, l->values)); });
   });
 }
 }
