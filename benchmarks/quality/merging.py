@@ -21,8 +21,8 @@ DEALT = (9, [9, 0, 3], "9, dealt out")
 NOISY = (9, [9, 0.1], "9, with noise")
 
 # Model, KV heads after, and what merge-heads is told. Without a refit the statistics are soon known.
-NONE = ["--refit", "none", "--windows", "2"]
-MEAN = ["--keys", "mean", "--values", "mean", *NONE]
+NONE = ["--refit", "none", "--windows", "3"]
+MEAN = ["--keys", "mean", "--values", "mean", "--refit", "none", "--windows", "2"]
 SVD = ["--values", "svd", *NONE]
 SIX = ["--windows", "6"]
 VARIANTS = [
@@ -37,7 +37,7 @@ VARIANTS = [
     (PLAIN, 1, NONE),
     (PLAIN, 1, ["--keys", "kq-svd", "--ridge", "0", *SIX]),
     (PLAIN, 1, ["--keys", "kq-svd", *SIX]),
-    (PLAIN, 1, ["--keys", "commuting-query", *SIX]),
+    (PLAIN, 1, ["--keys", "commuting-query", "--ridge", "0", *SIX]),
     (PLAIN, 1, ["--ridge", "0", *SIX]),
     (PLAIN, 1, ["--refit", "output", *SIX]),
     (PLAIN, 1, SIX),
