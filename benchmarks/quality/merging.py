@@ -21,8 +21,9 @@ DEALT = (9, [9, 0, 3], "9, dealt out")
 NOISY = (9, [9, 0.1], "9, with noise")
 
 # Model, KV heads after, and what merge-heads is told. Without a refit the statistics are soon known.
-NONE = ["--refit", "none", "--windows", "2"]
-MEAN = ["--keys", "mean", "--values", "mean", *NONE]
+NONE = ["--refit", "none", "--windows", "3"]
+TWO = ["--refit", "none", "--windows", "2"]
+MEAN = ["--keys", "mean", "--values", "mean", *TWO]
 SVD = ["--values", "svd", *NONE]
 SIX = ["--windows", "6"]
 VARIANTS = [
@@ -33,26 +34,27 @@ VARIANTS = [
     (PLAIN, 1, ["--keys", "post-rope", *SVD]),
     (PLAIN, 1, ["--keys", "commuting", *SVD]),
     (PLAIN, 1, ["--keys", "commuting-query", *NONE]),
-    (PLAIN, 1, ["--steps", "0", *NONE]),
-    (PLAIN, 1, NONE),
+    (PLAIN, 1, ["--steps", "0", *TWO]),
+    (PLAIN, 1, TWO),
     (PLAIN, 1, ["--keys", "kq-svd", "--ridge", "0", *SIX]),
     (PLAIN, 1, ["--keys", "kq-svd", *SIX]),
-    (PLAIN, 1, ["--keys", "commuting-query", *SIX]),
+    (PLAIN, 1, ["--keys", "commuting-query", "--ridge", "0", *SIX]),
     (PLAIN, 1, ["--ridge", "0", *SIX]),
     (PLAIN, 1, ["--refit", "output", *SIX]),
     (PLAIN, 1, SIX),
     (PLAIN, 1, []),
-    (COPIES, 3, MEAN),
     (COPIES, 3, ["--keys", "commuting-query", "--type", "f32", *NONE]),
-    (COPIES, 3, ["--type", "f32", *NONE]),
-    (COPIES, 1, SIX),
-    (DEALT, 3, ["--keys", "layer-wide", *SVD]),
-    (DEALT, 3, ["--keys", "post-rope", *SVD]),
-    (DEALT, 3, SIX),
-    (DEALT, 3, ["--groups", "similar", "--type", "f32", *NONE]),
-    (NOISY, 3, ["--keys", "layer-wide", *SVD]),
-    (NOISY, 3, ["--keys", "post-rope", *SVD]),
-    (NOISY, 3, ["--keys", "commuting", *SVD]),
+    (COPIES, 3, ["--type", "f32", *TWO]),
+    (COPIES, 1, TWO),
+    (DEALT, 3, ["--keys", "layer-wide", "--values", "svd", *TWO]),
+    (DEALT, 3, ["--keys", "post-rope", "--values", "svd", *TWO]),
+    (DEALT, 3, TWO),
+    (DEALT, 3, ["--groups", "similar", "--type", "f32", *TWO]),
+    (NOISY, 3, MEAN),
+    (NOISY, 3, ["--keys", "layer-wide", "--values", "svd", *TWO]),
+    (NOISY, 3, ["--keys", "post-rope", "--values", "svd", *TWO]),
+    (NOISY, 3, ["--keys", "commuting", "--values", "svd", *TWO]),
+    (NOISY, 3, TWO),
     (NOISY, 3, SIX),
 ]
 

@@ -257,8 +257,8 @@ void add_merge_heads(CLI::App& app) {
   command
       ->add_option("--keys", asked->keys,
                    "alternating, commuting, commuting-query, mean: any engine runs the result. post-rope, layer-wide, "
-                   "kq-svd: nearer "
-                   "to the original, but only tightkv's engine runs it. Without RoPE: svd, svd-weights, kq-svd, mean")
+                   "kq-svd: projected after RoPE, which only tightkv's engine does. Without RoPE: svd, svd-weights, "
+                   "kq-svd, mean")
       ->check(CLI::IsMember({"alternating", "commuting", "commuting-query", "post-rope", "layer-wide", "kq-svd", "mean",
                              "svd", "svd-weights"}))
       ->capture_default_str();

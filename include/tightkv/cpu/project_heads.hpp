@@ -33,23 +33,24 @@ struct kernel<project_heads_fn, basic_cpu<F>> {
     int const heads_per_matrix = to.heads() / (matrices.rows / inputs);
     detail::head_pieces const pieces(to, piece_rows, ex.resource());
     ex.for_each_index(pieces.count(), [&](int i) {
-      auto const [head, begin, end] = pieces[i];
-      auto const count = static_cast<std::size_t>(end - begin);
+      auto const piece = pieces[i];
+      int const tokens = piece.end - piece.begin;
+      auto const count = static_cast<std::size_t>(tokens);
       std::pmr::vector<float> rows(count * static_cast<std::size_t>(inputs), ex.resource());
       std::pmr::vector<float> results(count * static_cast<std::size_t>(cols), ex.resource());
       detail::row_table<From> table(ex.resource());
       for (int n = 0; n < together; ++n) {
-        auto const* const at = table.of(from.head(head * together + n), dim, begin, end);
+        auto const* const at = table.of(from.head(piece.head * together + n), dim, piece.begin, piece.end);
         detail::with_vectors(ex.instructions(),
-                             [&](auto set) { unpack_rows(set, at, end - begin, dim, rows.data() + n * dim, inputs); });
+                             [&](auto set) { unpack_rows(set, at, tokens, dim, rows.data() + n * dim, inputs); });
       }
-      float const* const matrix = matrices.row(head / heads_per_matrix * inputs);
+      float const* const matrix = matrices.row(piece.head / heads_per_matrix * inputs);
       detail::with_vectors(ex.instructions(), [&](auto set) {
-        project_rows(set, rows.data(), end - begin, inputs, matrix, matrices.stride, cols, results.data());
+        project_rows(set, rows.data(), tokens, inputs, matrix, matrices.stride, cols, results.data());
       });
-      auto const out = to.head(head);
+      auto const out = to.head(piece.head);
       float const* result = results.data();
-      for (int t = begin; t < end; ++t) {
+      for (int t = piece.begin; t < piece.end; ++t) {
         auto const row = out[t];
         for (int c = 0; c < cols; ++c) row[c] = element(*result++);
       }

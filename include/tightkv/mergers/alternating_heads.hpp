@@ -27,7 +27,7 @@ inline dense solved(dense symmetric, dense m) {
     symmetric(c, c) += 1e-10;
   }
   for (Eigen::Index r = 0; r < size; ++r) m.row(r) *= scale(r);
-  Eigen::LDLT<dense> const solver(symmetric);
+  Eigen::LLT<dense> const solver(symmetric);
   expects(solver.info() == Eigen::Success, "alternating_heads", "the statistics must be finite");
   dense result = solver.solve(m);
   for (Eigen::Index r = 0; r < size; ++r) result.row(r) *= scale(r);
