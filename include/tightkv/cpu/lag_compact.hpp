@@ -93,20 +93,20 @@ struct kernel<lag_compact_fn, basic_cpu<F>> {
   template <class V, class... P>
   static void run(basic_cpu<F> const& ex, V const& view, lag_compact_fn::parameters const& p, matrix_view<float> scores,
                   plan& kept, P const&... more) {
-    if constexpr (detail::view_of_whole_rows<V>) {
-      if (one_pass_pays(ex, view)) return in_one_pass(ex, view, p, scores, kept, more...);
+    if (ex.instructions() == instruction_set::none) {
+      basic_plain_cpu<F> const& plain = ex;
+      return kernel<lag_compact_fn, basic_plain_cpu<F>>::run(plain, view, p, scores, kept, more...);
     }
-    detail::lag_compact_by_steps::run(ex, view, p, scores, kept, more...);
+    constexpr bool one_pass_can = detail::view_of_whole_rows<V>;
+    constexpr int enough = 8;  // heads: each is one piece of work, so of fewer the steps may make more pieces
+    if constexpr (one_pass_can) {
+      if (std::is_same_v<F, serial> || view.heads() >= enough) return in_one_pass(ex, view, p, scores, kept, more...);
+    }
+    if constexpr (!one_pass_can || !std::is_same_v<F, serial>)
+      detail::lag_compact_by_steps::run(ex, view, p, scores, kept, more...);
   }
 
  private:
-  /// A head is one piece of work: where there are threads and few heads, the steps find more to do at once.
-  template <class V>
-  static bool one_pass_pays(basic_cpu<F> const& ex, V const& view) {
-    constexpr int enough = 8;
-    return ex.instructions() != instruction_set::none && (std::is_same_v<F, serial> || view.heads() >= enough);
-  }
-
   template <class V, class... P>
   static void in_one_pass(basic_cpu<F> const& ex, V const& view, lag_compact_fn::parameters const& p,
                           matrix_view<float> scores, plan& kept, P const&... more) {
