@@ -37,9 +37,8 @@ VARIANTS = [
     (PLAIN, 1, ["--steps", "0", *TWO]),
     (PLAIN, 1, TWO),
     (PLAIN, 1, ["--keys", "kq-svd", "--ridge", "0", *SIX]),
-    (PLAIN, 1, ["--keys", "kq-svd", *SIX]),
     (PLAIN, 1, ["--keys", "commuting-query", "--ridge", "0", *SIX]),
-    (PLAIN, 1, ["--ridge", "0", *SIX]),
+    (PLAIN, 1, ["--ridge", "0", "--skip", "4", *SIX]),
     (PLAIN, 1, ["--refit", "output", *SIX]),
     (PLAIN, 1, SIX),
     (PLAIN, 1, []),
@@ -48,14 +47,11 @@ VARIANTS = [
     (COPIES, 1, TWO),
     (DEALT, 3, ["--keys", "layer-wide", "--values", "svd", *TWO]),
     (DEALT, 3, ["--keys", "post-rope", "--values", "svd", *TWO]),
-    (DEALT, 3, TWO),
     (DEALT, 3, ["--groups", "similar", "--type", "f32", *TWO]),
-    (NOISY, 3, MEAN),
     (NOISY, 3, ["--keys", "layer-wide", "--values", "svd", *TWO]),
     (NOISY, 3, ["--keys", "post-rope", "--values", "svd", *TWO]),
     (NOISY, 3, ["--keys", "commuting", "--values", "svd", *TWO]),
     (NOISY, 3, TWO),
-    (NOISY, 3, SIX),
 ]
 
 
