@@ -142,9 +142,17 @@ void quarter(benchmark::internal::Benchmark* b) {
   b->ArgNames({"heads", "tokens", "head_dim", "keep_percent"})->Args({8, 8192, 128, 25})->Unit(benchmark::kMillisecond);
 }
 
+void head_dims(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"heads", "tokens", "head_dim", "keep_percent"})
+      ->ArgsProduct({{8}, {4096}, {64, 96, 256}, {25}})
+      ->Unit(benchmark::kMillisecond);
+}
+
 BENCHMARK(copy_kept_rows<float>)->Apply(shapes);
+BENCHMARK(copy_kept_rows<float>)->Apply(head_dims);
 BENCHMARK(copy_kept_rows<half>)->Apply(quarter);
 BENCHMARK(compact<float, dense>)->Apply(shapes);
+BENCHMARK(compact<float, dense>)->Apply(head_dims);
 BENCHMARK(compact<float, paged>)->Apply(quarter);
 BENCHMARK(compact<half, dense>)->Apply(quarter);
 BENCHMARK(gather<float, dense>)->Apply(quarter);

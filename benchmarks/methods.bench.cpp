@@ -3,6 +3,7 @@
 /// moved, each row once where one pass could do.
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include <benchmark/benchmark.h>
 
@@ -112,6 +113,42 @@ void compress(benchmark::State& state) {
                 floor + bench::name_of<T> + ">");
 }
 
+/// The rows of a partition that has come due, and those that judge it.
+template <class T>
+traffic one_due(bench::caches<T> const& cache) {
+  std::size_t const rows = 2 * static_cast<std::size_t>(cache.shape.heads) * static_cast<std::size_t>(lag_kv{}.lag);
+  std::size_t const partition = rows * static_cast<std::size_t>(cache.shape.head_dim) * sizeof(T);
+  return {partition * 3 / 4, partition / 4 + partition};  // the rows that judge move left as well
+}
+template <class T>
+void move_one_partition(benchmark::State& state) {
+  move_least<T>(state, one_due<T>);
+}
+
+/// LagKV while decoding: of a long cache one partition has come due.
+template <class T>
+void one_partition_lag_kv(benchmark::State& state) {
+  bench::caches<T> cache(bench::shape_of(state));
+  tightkv::cpu const ex;
+  auto const method = keeping_a_quarter<lag_kv>();
+  lag_kv::state const due{
+      .first = std::vector<int>(static_cast<std::size_t>(cache.shape.heads), cache.shape.tokens - 2 * method.lag),
+      .decided = {}};
+  lag_kv::state first = due;
+  auto const plan = tightkv::compress(ex, method, cache.view(), first).plan;
+  bench::require(state, plan.after(0) == cache.shape.tokens - method.lag * 3 / 4, "one partition must go");
+  cache.restore();
+
+  for (auto _ : state) {
+    lag_kv::state now = due;
+    benchmark::DoNotOptimize(tightkv::compress(ex, method, cache.view(), now));
+    if (!cache.advance()) bench::untimed(state, [&] { cache.restore(); });
+  }
+  cache.restore();
+  bench::report(state, one_due(cache).bytes(), cache.shape.heads * method.lag,
+                std::string("move_one_partition<") + bench::name_of<T> + ">");
+}
+
 void shape(benchmark::internal::Benchmark* b) {
   b->ArgNames({"heads", "tokens", "head_dim"})->Args({8, 8192, 128})->Unit(benchmark::kMillisecond);
 }
@@ -124,12 +161,14 @@ void floors(benchmark::internal::Benchmark* b) {
 BENCHMARK(move_in_one_pass<float>)->Apply(floors);
 BENCHMARK(move_in_one_pass<half>)->Apply(floors);
 BENCHMARK(move_in_one_pass<bfloat16>)->Apply(floors);
+BENCHMARK(move_one_partition<float>)->Apply(floors);
 BENCHMARK(read_keys_move_rows<float>)->Apply(floors);
 BENCHMARK(read_keys_move_rows<half>)->Apply(floors);
 BENCHMARK(compress<lag_kv, float, dense>)->Apply(shape);
 BENCHMARK(compress<lag_kv, float, paged>)->Apply(shape);
 BENCHMARK(compress<lag_kv, half, dense>)->Apply(shape);
 BENCHMARK(compress<lag_kv, bfloat16, dense>)->Apply(shape);
+BENCHMARK(one_partition_lag_kv<float>)->Apply(shape);
 BENCHMARK(compress<l2_norm, float, dense>)->Apply(shape);
 BENCHMARK(compress<l2_norm, half, dense>)->Apply(shape);
 BENCHMARK(compress<key_diff, float, dense>)->Apply(shape);

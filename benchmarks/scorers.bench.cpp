@@ -80,10 +80,23 @@ void long_floors(benchmark::internal::Benchmark* b) {
       ->Unit(benchmark::kMillisecond);
 }
 
+/// Sizes of real heads. 80 and 112 fill no power of two.
+void head_dims(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"heads", "tokens", "head_dim"})
+      ->ArgsProduct({{8}, {4096}, {64, 80, 96, 112, 256}})
+      ->Unit(benchmark::kMillisecond);
+}
+void head_dim_floors(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"heads", "tokens", "head_dim", "streams"})
+      ->ArgsProduct({{8}, {4096}, {64, 80, 96, 112, 256}, {1}})
+      ->Unit(benchmark::kMillisecond);
+}
+
 BENCHMARK(read_keys<float>)->Apply(floors);
 BENCHMARK(read_keys<half>)->Apply(long_floors);
 BENCHMARK(read_keys<bfloat16>)->Apply(long_floors);
 BENCHMARK(read_keys_and_values<float>)->Apply(floors);
+BENCHMARK(read_keys_and_values<float>)->Apply(head_dim_floors);
 BENCHMARK(read_keys_and_values<half>)->Apply(long_floors);
 BENCHMARK(read_keys_and_values<bfloat16>)->Apply(long_floors);
 
@@ -95,6 +108,7 @@ BENCHMARK(score<key_distinctness, float, dense>)->Apply(shapes);
 BENCHMARK(score<key_distinctness, bfloat16, dense>)->Apply(long_shape);
 BENCHMARK(score<lag_relative, float, dense>)->Apply(shapes);
 BENCHMARK(score<lag_relative, float, paged>)->Apply(long_shape);
+BENCHMARK(score<lag_relative, float, dense>)->Apply(head_dims);
 BENCHMARK(score<lag_relative, half, dense>)->Apply(long_shape);
 BENCHMARK(score<lag_relative, bfloat16, dense>)->Apply(long_shape);
 

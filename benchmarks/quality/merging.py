@@ -9,33 +9,53 @@ matplotlib, the premise is drawn as well.
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
+import time
 
-# name, KV heads of the model, KV heads after, options of merge-heads. Without a refit the statistics are soon known.
+# Models: KV heads, what quality_expand_heads is told, and what the table calls it.
+PLAIN = (3, None, "3")
+COPIES = (9, [9], "9")
+DEALT = (9, [9, 0, 3], "9, dealt out")
+NOISY = (9, [9, 0.1], "9, with noise")
+
+# Model, KV heads after, and what merge-heads is told. Without a refit the statistics are soon known.
 NONE = ["--refit", "none", "--windows", "3"]
-MEAN = ["--keys", "mean", "--values", "mean", "--refit", "none", "--windows", "2"]
-OUTPUT = ["--refit", "output", "--windows", "6"]
-RESIDUAL = ["--refit", "residual", "--windows", "6"]
+TWO = ["--refit", "none", "--windows", "2"]
+MEAN = ["--keys", "mean", "--values", "mean", *TWO]
+SVD = ["--values", "svd", *NONE]
+SIX = ["--windows", "6"]
 VARIANTS = [
-    ("mean", 3, 1, MEAN),
-    ("kq-svd, mean", 3, 1, ["--keys", "kq-svd", "--values", "mean", *NONE]),
-    ("kq-svd, svd-weights", 3, 1, ["--keys", "kq-svd", "--values", "svd-weights", *NONE]),
-    ("kq-svd, svd", 3, 1, ["--keys", "kq-svd", "--values", "svd", *NONE]),
-    ("kq-svd, output", 3, 1, ["--keys", "kq-svd", *NONE]),
-    ("post-rope, svd", 3, 1, ["--keys", "post-rope", "--values", "svd", *NONE]),
-    ("commuting, svd", 3, 1, ["--keys", "commuting", "--values", "svd", *NONE]),
-    ("commuting-query, output", 3, 1, NONE),
-    ("kq-svd, output", 3, 1, ["--keys", "kq-svd", *OUTPUT]),
-    ("kq-svd, output", 3, 1, ["--keys", "kq-svd", *RESIDUAL]),
-    ("commuting-query, output", 3, 1, OUTPUT),
-    ("commuting-query, output", 3, 1, RESIDUAL),
-    ("commuting-query, output", 3, 1, ["--refit", "residual", "--windows", "12"]),
-    ("mean", 9, 3, MEAN),
-    ("post-rope, svd", 9, 3, ["--keys", "post-rope", "--values", "svd", "--type", "f32", *NONE]),
-    ("commuting-query, output", 9, 3, ["--type", "f32", *NONE]),
-    ("kq-svd, output", 9, 1, ["--keys", "kq-svd", *RESIDUAL]),
-    ("commuting-query, output", 9, 1, RESIDUAL),
+    (PLAIN, 1, MEAN),
+    (PLAIN, 1, ["--keys", "kq-svd", "--values", "svd-weights", *NONE]),
+    (PLAIN, 1, ["--keys", "kq-svd", *SVD]),
+    (PLAIN, 1, ["--keys", "kq-svd", *NONE]),
+    (PLAIN, 1, ["--keys", "post-rope", *SVD]),
+    (PLAIN, 1, ["--keys", "commuting", *SVD]),
+    (PLAIN, 1, ["--keys", "commuting-query", *NONE]),
+    (PLAIN, 1, ["--steps", "0", *TWO]),
+    (PLAIN, 1, TWO),
+    (PLAIN, 1, ["--keys", "kq-svd", "--ridge", "0", *SIX]),
+    (PLAIN, 1, ["--keys", "kq-svd", *SIX]),
+    (PLAIN, 1, ["--keys", "commuting-query", "--ridge", "0", *SIX]),
+    (PLAIN, 1, ["--ridge", "0", *SIX]),
+    (PLAIN, 1, ["--refit", "output", *SIX]),
+    (PLAIN, 1, SIX),
+    (PLAIN, 1, []),
+    (COPIES, 3, ["--keys", "commuting-query", "--type", "f32", *NONE]),
+    (COPIES, 3, ["--type", "f32", *TWO]),
+    (COPIES, 1, TWO),
+    (DEALT, 3, ["--keys", "layer-wide", "--values", "svd", *TWO]),
+    (DEALT, 3, ["--keys", "post-rope", "--values", "svd", *TWO]),
+    (DEALT, 3, TWO),
+    (DEALT, 3, ["--groups", "similar", "--type", "f32", *TWO]),
+    (NOISY, 3, MEAN),
+    (NOISY, 3, ["--keys", "layer-wide", "--values", "svd", *TWO]),
+    (NOISY, 3, ["--keys", "post-rope", "--values", "svd", *TWO]),
+    (NOISY, 3, ["--keys", "commuting", "--values", "svd", *TWO]),
+    (NOISY, 3, TWO),
+    (NOISY, 3, SIX),
 ]
 
 
@@ -53,46 +73,60 @@ class Lab:
         self.calibration.write_text(text[:cut])
         self.test.write_text(text[cut + 2 :])
 
-    def source(self, kv_heads):
-        if kv_heads == 3:
+    def source(self, model):
+        kv_heads, how, name = model
+        if how is None:
             return self.asked.model
-        expanded = self.out / f"expanded-{kv_heads}.gguf"
+        expanded = self.out / f"{name.replace(', ', '-').replace(' ', '-')}.gguf"
         if not expanded.exists():
-            command = [self.asked.bin / "quality_expand_heads", self.asked.model, expanded, str(kv_heads)]
-            subprocess.run(command, check=True)
+            command = [self.asked.bin / "quality_expand_heads", self.asked.model, expanded, *how]
+            subprocess.run([str(c) for c in command], check=True)
         return expanded
 
-    def cell(self, before, after, options):
-        """What merge-heads said, and the model compared with the original."""
-        name = f"{before}to{after}" + "".join(options).replace("--", "_")
+    def cell(self, model, after, options):
+        """What merge-heads said, and the merged model compared with the one it was made from."""
+        source = self.source(model)
+        name = re.sub(r"\W+", "_", f"{model[2]} to {after} {' '.join(options)}").strip("_")
         file = self.out / f"{name}.json"
         if self.asked.resume and file.exists():
             return json.loads(file.read_text())
         print(name, file=sys.stderr, flush=True)
         merged = self.out / "merged.gguf"
-        command = [self.asked.bin / "tightkv", "merge-heads", self.source(before), merged]
+        command = [self.asked.bin / "tightkv", "merge-heads", source, merged]
         command += ["--calibrate", self.calibration, "--kv-heads", after, "--threads", 2, "--json", *options]
+        start = time.monotonic()
         said = answer(command)
-        compared = answer([self.asked.bin / "quality_compare_models", self.asked.model, self.test, 4, 512, merged])
+        compared = answer([self.asked.bin / "quality_compare_models", source, self.test, 4, 512, merged])
         merged.unlink()
-        cell = {"merge": said, "original": compared[0], "merged": compared[1]}
+        cell = {"merge": said, "original": compared[0], "merged": compared[1], "seconds": time.monotonic() - start}
         file.write_text(json.dumps(cell, indent=1) + "\n")
         return cell
 
 
+def refit(merge):
+    """What of, and by which ridge."""
+    if merge["refit"] == "none":
+        return "none"
+    return merge["refit"] + (f", {merge['ridge']}" if merge["ridge"] > 0 else ", held out")
+
+
 def table(lab):
     lines = [
-        "| KV heads | keys, values | any engine | refit of W_O | calibration tokens | NLL | KL |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: |",
+        "| KV heads | keys | values | any engine | refit of W_O, ridge | calibration tokens | NLL | KL |",
+        "| --- | --- | --- | --- | --- | ---: | ---: | ---: |",
     ]
-    for name, before, after, options in VARIANTS:
-        c = lab.cell(before, after, options)
+    seen = set()
+    for model, after, options in VARIANTS:
+        c = lab.cell(model, after, options)
         m, r = c["merge"], c["merged"]
-        if len(lines) == 2:
-            lines.append(f"| 3 | the model as it is | yes | | | {c['original']['nll']:.3f} | 0 |")
+        if model[2] not in seen:
+            seen.add(model[2])
+            lines.append(f"| {model[2]} | as they are | | yes | | | {c['original']['nll']:.3f} | 0 |")
         kl = f"{r['kl']:.3f}" if r["kl"] > 1e-3 else f"{r['kl']:.0e}"
+        keys = m["keys"] + (", 0 steps" if "--steps" in options else "")
+        keys += ", similar heads" if m["groups"] == "similar" else ""
         lines.append(
-            f"| {before} → {after} | {name} | {'yes' if m['other_engines'] else 'no'} | {m['refit']} |"
+            f"| {model[2]} → {after} | {keys} | {m['values']} | {'yes' if m['other_engines'] else 'no'} | {refit(m)} |"
             f" {m['calibration_tokens']} | {r['nll']:.3f} | {kl} |"
         )
     return "\n".join(lines) + "\n"

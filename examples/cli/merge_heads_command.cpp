@@ -57,8 +57,8 @@ std::vector<std::vector<engine::token>> windows_of(std::vector<engine::token> co
   auto const length = std::min<std::ptrdiff_t>({tokens, asked.window_tokens, s.context});
   auto const count = std::min<std::ptrdiff_t>(asked.windows, tokens / length);
   // A layer's heads side by side are so many channels, and as many rows at least are needed to tell them apart.
-  detail::expects(length * count >= std::ptrdiff_t{s.kv_heads} * s.head_dim, "--calibrate", "the text is too short",
-                  "tokens", length * count, "needed", s.kv_heads * s.head_dim);
+  detail::expects((length - asked.skip) * count >= std::ptrdiff_t{s.kv_heads} * s.head_dim, "--calibrate",
+                  "the text is too short", "tokens", (length - asked.skip) * count, "needed", s.kv_heads * s.head_dim);
   std::vector<std::vector<engine::token>> windows;
   for (std::ptrdiff_t i = 0; i < count; ++i) {
     auto const first = text.begin() + (count > 1 ? (tokens - length) * i / (count - 1) : 0);
@@ -114,7 +114,8 @@ void write(merge_options const& asked, gguf::file const& original, merged_model 
     if (merged.shape.merges_at_run_time) {
       add("attn_k_merge", w.key_merge);
       add("attn_q_merge", w.query_merge);
-    } else {
+    }
+    if (!merged.shape.merges_at_run_time || asked.groups != "adjacent") {  // else they are as they were
       add("attn_k", w.key);
       add("attn_q", w.query);
     }
@@ -158,7 +159,9 @@ ordered_json described(merge_options const& asked, engine::hyper_parameters cons
   }
   return {{"keys", asked.keys},
           {"values", asked.values},
+          {"groups", asked.groups},
           {"refit", asked.refit},
+          {"ridge", asked.ridge},
           {"type", asked.type},
           {"kv_heads_before", original.kv_heads},
           {"kv_heads_after", asked.kv_heads},
@@ -252,24 +255,38 @@ void add_merge_heads(CLI::App& app) {
       ->required()
       ->check(CLI::PositiveNumber);
   command
-      ->add_option(
-          "--keys", asked->keys,
-          "commuting, commuting-query, mean: any engine runs the result. post-rope, layer-wide, kq-svd: nearer "
-          "to the original, but only tightkv's engine runs it. Without RoPE: svd, svd-weights, kq-svd, mean")
-      ->check(CLI::IsMember(
-          {"commuting", "commuting-query", "post-rope", "layer-wide", "kq-svd", "mean", "svd", "svd-weights"}))
+      ->add_option("--keys", asked->keys,
+                   "alternating, commuting, commuting-query, mean: any engine runs the result. post-rope, layer-wide, "
+                   "kq-svd: projected after RoPE, which only tightkv's engine does. Without RoPE: svd, svd-weights, "
+                   "kq-svd, mean")
+      ->check(CLI::IsMember({"alternating", "commuting", "commuting-query", "post-rope", "layer-wide", "kq-svd", "mean",
+                             "svd", "svd-weights"}))
+      ->capture_default_str();
+  command->add_option("--steps", asked->steps, "Of alternating keys; 0 refits W_Q alone")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command->add_option("--values", asked->values, "How values are merged")
       ->check(CLI::IsMember({"svd", "svd-weights", "output", "mean"}))
       ->capture_default_str();
+  command->add_option("--groups", asked->groups, "Which heads become one: neighbours, or those whose keys are alike")
+      ->check(CLI::IsMember({"adjacent", "similar"}))
+      ->capture_default_str();
   command->add_option("--refit", asked->refit, "Refit W_O to the original's attention output, or residual stream")
       ->check(CLI::IsMember({"none", "output", "residual"}))
+      ->capture_default_str();
+  command
+      ->add_option("--ridge", asked->ridge,
+                   "Of the refit, relative to its inputs; 0: each layer's best on held-out text")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--type", asked->type, "Type of the tensors that change")
       ->check(CLI::IsMember({"f32", "f16"}))
       ->capture_default_str();
   command->add_option("--windows", asked->windows, "Calibrate on so many windows of 1024 tokens, spread over the text")
       ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--skip", asked->skip, "Leave out so many tokens at the beginning of each window")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command->add_option("--threads", asked->threads, "Threads")->check(CLI::Range(1, 1024));
   command->add_flag("--json", asked->json, "Print one JSON object");

@@ -24,12 +24,23 @@ std::vector<head_projection> for_each_group(head_groups const& groups, Merge&& m
   return result;
 }
 
-std::vector<head_projection> merge_keys(attention_shape const& shape, head_groups const& groups, layer_sums const& sums,
-                                        merge_options const& asked) {
+/// The heads of all groups, in their order, as one group.
+head_groups all_in_one(head_groups const& groups) {
+  head_groups result(1);
+  for (auto const& group : groups) result[0].insert(result[0].end(), group.begin(), group.end());
+  return result;
+}
+
+std::vector<head_projection> merge_keys(engine::hyper_parameters const& s, head_groups const& groups,
+                                        layer_sums const& sums, merge_options const& asked) {
+  auto const shape = shape_of(s);
   auto const uses = query_uses(sums.queries);
   int const rank = asked.keys == "layer-wide" ? asked.kv_heads * shape.key_dim : 0;
   return for_each_group(groups, [&](std::vector<int> const& heads) {
     auto const group = group_of(sums.keys, shape.kv_heads, heads, uses);
+    if (asked.keys == "alternating") {
+      return alternating_heads{shape.rotary, {static_cast<double>(s.rope_base), s.context}, asked.steps}.merge(group);
+    }
     if (asked.keys == "commuting") return commuting_heads{shape.rotary}.merge(group);
     if (asked.keys == "commuting-query") return commuting_query_heads{shape.rotary}.merge(group);
     if (asked.keys == "kq-svd") return kq_svd{}.merge(group);
@@ -79,9 +90,10 @@ engine::hyper_parameters merged_shape(engine::hyper_parameters const& s, merge_o
 merged_layer merge_layer(engine::hyper_parameters const& s, engine::layer_weights const& w, layer_sums const& sums,
                          merge_options const& asked) {
   auto const shape = shape_of(s);
-  auto const groups = adjacent_groups(s.kv_heads, asked.kv_heads);
-  auto const key_groups = asked.keys == "layer-wide" ? adjacent_groups(s.kv_heads, 1) : groups;
-  auto const keys = merge_keys(shape, key_groups, sums, asked);
+  auto const groups = asked.groups == "similar" ? similar_groups(sums.keys, s.kv_heads, asked.kv_heads)
+                                                : adjacent_groups(s.kv_heads, asked.kv_heads);
+  auto const key_groups = asked.keys == "layer-wide" ? all_in_one(groups) : groups;
+  auto const keys = merge_keys(s, key_groups, sums, asked);
   auto const values = merge_values(shape, groups, sums, w, asked);
 
   merged_layer result{.weights = w, .keys = sum_of(keys), .values = sum_of(values)};
@@ -94,6 +106,9 @@ merged_layer merge_layer(engine::hyper_parameters const& s, engine::layer_weight
     result.weights.query = std::move(merged.query);
     return result;
   }
+  auto moved = reorder_keys(shape, groups, {w.key.view(), w.query.view()});
+  result.weights.key = std::move(moved.key);
+  result.weights.query = std::move(moved.query);
   auto matrices = stack(keys);
   // The engine divides scores by the root of a cached row's length, which is not that of the old heads in a wide row.
   auto const scale = std::sqrt(static_cast<float>(matrices.query.cols()) / static_cast<float>(s.head_dim));

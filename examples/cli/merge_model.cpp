@@ -72,10 +72,10 @@ class merge_walk {
     for (auto const& state : states_) {
       auto& layer = original_layer(state);
       layer.project(w, state.merged.view());
-      layer.activations().turn();
+      if (asked_.keys != "alternating") layer.activations().turn();  // which is about keys before RoPE
       auto const& a = layer.activations();
       sums.add(eigen_cpu{}, heads_of(a.keys(), s_.head_dim), heads_of(a.values(), s_.head_dim),
-               heads_of(a.queries(), s_.head_dim));
+               heads_of(a.queries(), s_.head_dim), asked_.skip);
     }
     detail::expects(sums.keys.rows().not_finite + sums.values.rows().not_finite == 0, "merge-heads",
                     "the model's activations must be finite");
@@ -121,8 +121,8 @@ class merge_walk {
     refit_sums held_out = fitted;
     for (std::size_t i = 0; i < states_.size(); ++i) {
       auto const& state = states_[i];
-      rows const z = state.attended.view();
-      rows const y = state.target.view();
+      rows const z = without_first(state.attended.view());
+      rows const y = without_first(state.target.view());
       int const split =
           states_.size() > 1 ? (6 * i >= 5 * states_.size() || i + 1 == states_.size() ? 0 : z.rows) : z.rows * 5 / 6;
       fitted.add({z.data, split, z.cols, z.stride}, {y.data, split, y.cols, y.stride});
@@ -133,12 +133,23 @@ class merge_walk {
     all += held_out;
     report.output = report.refitted = output_energy(all, w.attention_output.view());
     if (asked_.refit == "none") return report;
+    if (asked_.ridge > 0) {
+      w.attention_output = refit_output(all, w.attention_output.view(), asked_.ridge);
+      report.ridge = asked_.ridge;
+      report.refitted = output_energy(all, w.attention_output.view());
+      return report;
+    }
     constexpr std::array ridges{0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0};
     auto chosen = choose_refit(fitted, held_out, w.attention_output.view(), ridges);
     w.attention_output = std::move(chosen.output);
     report.ridge = chosen.ridge;
     report.refitted = output_energy(all, w.attention_output.view());
     return report;
+  }
+
+  rows without_first(rows const& all) const {
+    int const skip = std::min(asked_.skip, all.rows);
+    return {all.row(skip), all.rows - skip, all.cols, all.stride};
   }
 
   /// Of the last tokens of the last window.

@@ -11,12 +11,16 @@ struct merge_options {
   std::string output;
   std::string calibrate;
   int kv_heads = 0;
-  std::string keys = "commuting-query";
+  std::string keys = "alternating";
   std::string values = "output";
+  int steps = 12;  ///< of alternating keys
+  std::string groups = "adjacent";
   std::string refit = "residual";
+  double ridge = 0.03;  ///< of the refit; 0: each layer's best on windows that were not fitted
   std::string type = "f16";
   int windows = 12;  ///< of the calibration text
   int window_tokens = 1024;
+  int skip = 0;  ///< tokens at the beginning of each window that do not count
   int threads = 1;
   bool json = false;
 };

@@ -5,12 +5,12 @@
 #include <cstdio>
 #include <cstring>
 #include <numeric>
-#include <random>
 
 #include <tightkv/interop/file.hpp>
 
 #include "generate.hpp"
 #include "measure.hpp"
+#include "rearranged.hpp"
 
 namespace tightkv::llama {
 namespace {
@@ -19,6 +19,11 @@ constexpr int prompt_tokens = 600;
 constexpr int kept_tokens = 100;
 constexpr int more_tokens = 24;  // after that
 constexpr int asked_tokens = 8;  // whose logits are compared
+constexpr unsigned seeds = 6;    // of each disturbance; the largest difference counts
+// Two largest differences of as many seeds may be so far apart.
+constexpr double allowed = 2;
+// How far an error must stand out from what is allowed.
+constexpr double apart = 4;
 
 struct cache_kind {
   char const* name;
@@ -31,51 +36,15 @@ constexpr cache_kind kinds[] = {
     {"bf16", GGML_TYPE_BF16, GGML_TYPE_BF16, false},       {"q8_0 / f16", GGML_TYPE_Q8_0, GGML_TYPE_F16, false},
     {"q8_0, flash", GGML_TYPE_Q8_0, GGML_TYPE_Q8_0, true}, {"q4_0, flash", GGML_TYPE_Q4_0, GGML_TYPE_Q4_0, true}};
 
-using order = std::vector<int>;  // which token's row comes to be where
+/// What is done to a state between two steps, to see what comes of it.
+using disturbance = std::function<std::vector<std::byte>(std::vector<std::byte> const&)>;
 
-order shuffled(int tokens, unsigned seed) {
-  order o(static_cast<std::size_t>(tokens));
-  std::iota(o.begin(), o.end(), 0);
-  std::shuffle(o.begin(), o.end(), std::mt19937(seed));
-  return o;
-}
-
-/// Moves the rows of each KV head as its order says: `order_of(layer, head)`.
-template <class OrderOf>
-void move_heads(llama_state::tensor const& from, llama_state::tensor const& to, int heads, OrderOf const& order_of) {
-  auto* const target = const_cast<std::byte*>(to.bytes.data());
-  auto const count = static_cast<std::size_t>(heads);
-  for (std::size_t h = 0; h < count; ++h) {
-    order const o = order_of(static_cast<int>(h));
-    auto const tokens = o.size();
-    for (std::size_t t = 0; t < tokens; ++t) {
-      auto const source = static_cast<std::size_t>(o[t]);
-      if (from.transposed) {
-        auto const element = from.bytes.size() / from.width / tokens;
-        for (std::size_t c = h * from.width / count; c < (h + 1) * from.width / count; ++c) {
-          std::memcpy(target + (c * tokens + t) * element, &from.bytes[(c * tokens + source) * element], element);
-        }
-      } else {
-        auto const part = from.row_bytes() / count;
-        std::memcpy(target + t * from.row_bytes() + h * part, &from.bytes[source * from.row_bytes() + h * part], part);
-      }
-    }
-  }
-}
-
-/// A state whose rows change places. `order_of(layer, head, values)` may tell keys from values, which breaks it.
-template <class OrderOf>
-std::vector<std::byte> moved(std::vector<std::byte> const& state, int heads, OrderOf const& order_of) {
-  auto result = state;
-  auto const from = llama_state::parse(state), to = llama_state::parse(result);
-  auto const& layers = from.base.streams[0].layers;
-  for (std::size_t l = 0; l < layers.size(); ++l) {
-    auto const& target = to.base.streams[0].layers[l];
-    auto const layer = static_cast<int>(l);
-    move_heads(layers[l].keys, target.keys, heads, [&](int h) { return order_of(layer, h, false); });
-    move_heads(layers[l].values, target.values, heads, [&](int h) { return order_of(layer, h, true); });
-  }
-  return result;
+/// The largest difference that seeds 1, 2, .. make.
+template <class Of>
+double largest_of(Of const& of) {
+  double most = 0;
+  for (unsigned seed = 1; seed <= seeds; ++seed) most = std::max(most, of(seed));
+  return most;
 }
 
 /// One kind of cache, filled with the prompt.
@@ -96,30 +65,35 @@ class bench {
     auto const bytes = file.bytes();
     tokens_ =
         engine_.tokens_of({reinterpret_cast<char const*>(bytes.data()), std::min<std::size_t>(bytes.size(), 8192)});
-    detail::expects(tokens_.size() >= prompt_tokens + 2 * asked_tokens, "check", "the text is too short", "tokens",
-                    tokens_.size());
+    detail::expects(tokens_.size() >= prompt_tokens + more_tokens + asked_tokens, "check", "the text is too short",
+                    "tokens", tokens_.size());
     engine_.feed(std::span(tokens_).first(prompt_tokens), 1);
     full_ = engine_.saved();
-    llama_state::parse(full_);
-    reference_ = logits();
+    full_logits_ = logits();
+    compacted();
+    small_ = engine_.saved();
+    small_logits_ = logits();
+    twice_logits_ = compacted_twice(route::buffer);
   }
 
-  double shuffled_alike(unsigned seed) {
-    order const o = shuffled(prompt_tokens, seed);
-    return difference(moved(full_, heads_, [&](int, int, bool) { return o; }), reference_);
-  }
-  double shuffled_per_head(unsigned seed) {
-    auto const o = [&](int l, int h, bool) {
-      return shuffled(prompt_tokens, seed + 1000U * unsigned(l) + 100U * unsigned(h));
+  /// Rows in another order, the same for all heads: what llama.cpp rounds differently then.
+  double reordered(unsigned seed) { return difference(reordering(seed)(full_), full_logits_); }
+  /// Another order for each head of each layer.
+  double per_head(unsigned seed) {
+    auto const o = [&](int l, int h, side) {
+      return shuffled(prompt_tokens, 1000 * seed + static_cast<unsigned>(l * heads_ + h));
     };
-    return difference(moved(full_, heads_, o), reference_);
+    return difference(moved(full_, heads_, o), full_logits_);
   }
-  double mismatched() {
-    auto const o = [&](int, int, bool values) { return shuffled(prompt_tokens, values ? 1U : 2U); };
-    return difference(moved(full_, heads_, o), reference_);
+  /// Keys in another order than values.
+  double mismatched(unsigned seed) {
+    auto const o = [&](int, int, side s) { return shuffled(prompt_tokens, s == side::keys ? seed : seed + seeds); };
+    return difference(moved(full_, heads_, o), full_logits_);
   }
+  /// Keys turned one position too far, as if compaction had counted wrongly by one.
+  double one_off() { return difference(turned(full_, engine_, {1}), full_logits_); }
 
-  /// The same tokens for all heads: compacted by us, or the others removed by llama.cpp.
+  /// The same tokens kept for all heads: compacted by us, or the others removed by llama.cpp.
   double removed() {
     auto const kept = some_tokens(0);
     rewind();
@@ -129,35 +103,34 @@ class bench {
       end = t;
       if (t == kept.front()) llama_memory_seq_rm(engine_.memory(), 0, 0, t);
     }
-    auto const by_engine = logits();
-    rewind();
-    carry_out(executor(), route::buffer, plan_of([&](int) { return kept; }), engine_, cache_);
-    return largest_difference(logits(), by_engine);
+    return largest_difference(logits(), small_logits_);
   }
+  /// As many rows, reordered.
+  double small_reordered(unsigned seed) { return difference(reordering(seed)(small_), small_logits_); }
 
-  /// Other tokens for each head, through another route; twice, with tokens in between.
-  double against_buffer(route r) {
-    return largest_difference(compacted_twice(r, {}), compacted_twice(route::buffer, {}));
+  /// Other tokens kept for each head, through another route; twice, with tokens in between.
+  double against_buffer(route r) { return largest_difference(compacted_twice(r), twice_logits_); }
+  /// The same through route a, with rows reordered after both compactions.
+  double twice_reordered(unsigned seed) {
+    return largest_difference(compacted_twice(route::buffer, reordering(seed)), twice_logits_);
   }
-  /// The same through route a, but for the order of what was compacted: llama.cpp's own rounding, added up on the way.
-  double reordered() {
-    auto const alike = compacted_twice(route::buffer, shuffled(kept_tokens, 5));
-    return largest_difference(alike, compacted_twice(route::buffer, {}));
+  /// And with keys turned by some positions, and back: rounded as often as route c rounds them.
+  double twice_turned(unsigned seed) {
+    auto const reorder = reordering(seed);
+    int const shift = 100 * static_cast<int>(seed);
+    auto const disturb = [&](auto const& state) { return turned(reorder(state), engine_, {-shift, shift}); };
+    return largest_difference(compacted_twice(route::buffer, disturb), twice_logits_);
   }
 
   std::string refused(route r) const { return refusal(r, engine_); }
 
   /// Rows labelled as if the sequence were short must not get into the engine, nor touch what is there.
   void wrong_positions() {
-    rewind();
-    carry_out(executor(), route::buffer, plan_of([&](int) { return some_tokens(0); }), engine_, cache_);
-    auto state = engine_.saved();
-    auto const before = logits();
+    auto state = small_;
     auto const s = llama_state::parse(state);
     auto* const cells = const_cast<std::byte*>(s.base.streams[0].cells.data());
-    for (std::int32_t t = 0; t < kept_tokens; ++t) std::memcpy(cells + t * 12, &t, sizeof t);
-    rewind();
-    carry_out(executor(), route::buffer, plan_of([&](int) { return some_tokens(0); }), engine_, cache_);
+    for (std::int32_t t = 0; t < kept_tokens; ++t) std::memcpy(cells + t * llama_state::cell_bytes, &t, sizeof t);
+    resume(small_, prompt_tokens);
     std::string said;
     try {
       engine_.restore(state, prompt_tokens);
@@ -165,25 +138,31 @@ class bench {
       said = e.what();
     }
     detail::expects(!said.empty(), "check", "wrong positions were not noticed");
-    detail::expects(largest_difference(logits(), before) == 0, "check", "a refused state touched the cache");
+    detail::expects(largest_difference(logits(), small_logits_) == 0, "check", "a refused state touched the cache");
     std::printf("Wrong positions: %s\n", said.c_str());
   }
 
  private:
   executor_type executor() { return engine::executor_on(pool_); }
 
-  void rewind() { start_from(full_); }
-  void start_from(std::vector<std::byte> const& state) {
+  void resume(std::vector<std::byte> const& state, int next_position) {
     engine_.clear();
-    engine_.restore(state, prompt_tokens);
+    engine_.restore(state, next_position);
     cache_.restored(llama_state::parse(state).base.streams[0].tokens());
   }
+  void rewind() { resume(full_, prompt_tokens); }
   matrix<float> logits() {
-    return engine_.feed(std::span(tokens_).subspan(prompt_tokens + asked_tokens, asked_tokens), asked_tokens);
+    return engine_.feed(std::span(tokens_).subspan(prompt_tokens + more_tokens, asked_tokens), asked_tokens);
   }
   double difference(std::vector<std::byte> const& state, matrix<float> const& expected) {
-    start_from(state);
+    resume(state, prompt_tokens);
     return largest_difference(logits(), expected);
+  }
+  disturbance reordering(unsigned seed) const {
+    return [heads = heads_, seed](std::vector<std::byte> const& state) {
+      order const o = shuffled(llama_state::parse(state).base.streams[0].tokens(), seed);
+      return moved(state, heads, [&](int, int, side) { return o; });
+    };
   }
 
   order some_tokens(int head) const {
@@ -199,12 +178,19 @@ class bench {
     for (int h = 0; h < p.heads(); ++h) std::ranges::copy(kept(h), p.kept(h).begin());
     return p;
   }
-  matrix<float> compacted_twice(route by, order const& reordering) {
+  void compacted() {
     rewind();
-    carry_out(executor(), by, plan_of([&](int head) { return some_tokens(head); }), engine_, cache_);
-    if (!reordering.empty()) start_from(moved(engine_.saved(), heads_, [&](int, int, bool) { return reordering; }));
+    carry_out(executor(), route::buffer, plan_of([&](int) { return some_tokens(0); }), engine_, cache_);
+  }
+  matrix<float> compacted_twice(route by, disturbance const& disturb = {}) {
+    auto const step = [&](plan const& p) {
+      carry_out(executor(), by, p, engine_, cache_);
+      if (disturb) resume(disturb(engine_.saved()), engine_.next_position());
+    };
+    rewind();
+    step(plan_of([&](int head) { return some_tokens(head); }));
     engine_.feed(std::span(tokens_).subspan(prompt_tokens, more_tokens), 1);
-    carry_out(executor(), by, half_of_the_new(), engine_, cache_);
+    step(half_of_the_new());
     return logits();
   }
   /// All that was kept before, and every second token of those that came since.
@@ -226,51 +212,69 @@ class bench {
   int heads_;
   std::vector<llama_token> tokens_;
   std::vector<std::byte> full_;
-  matrix<float> reference_;
+  matrix<float> full_logits_;  // of all tokens
+  std::vector<std::byte> small_;
+  matrix<float> small_logits_;  // of the same tokens for all heads
+  matrix<float> twice_logits_;  // of other tokens for each head, through route a, compacted twice
 };
 
-void at_most(char const* what, char const* kind, double difference, double limit) {
-  detail::expects(difference <= limit, std::string("check ") + kind, std::string(what) + " differs too much",
-                  "difference", difference, "limit", limit);
+void at_most(char const* what, char const* kind, double difference, double floor) {
+  detail::expects(difference <= allowed * floor, std::string("check ") + kind,
+                  std::string(what) + " differs by more than llama.cpp's own rounding", "difference", difference,
+                  "rounding", floor);
+}
+
+void stands_out(char const* what, char const* kind, double difference, double floor) {
+  detail::expects(difference > apart * allowed * floor, std::string("check ") + kind,
+                  std::string(what) + " must stand out from llama.cpp's own rounding", "difference", difference,
+                  "rounding", floor);
 }
 
 void check_kind(check_options const& asked, cache_kind const& kind) {
   bench b(asked, kind);
-  double floor = 0, per_head = 0;
-  for (unsigned seed = 1; seed <= 3; ++seed) {
-    floor = std::max(floor, b.shuffled_alike(seed));
-    per_head = std::max(per_head, b.shuffled_per_head(seed));
-  }
-  double const mismatched = b.mismatched();
-  double const removed = b.removed();
-  double const added_up = std::max(floor, b.reordered());
-  double const high = b.against_buffer(route::high_cells);
-  auto const refused = b.refused(route::low_cells);
-  double const low = refused.empty() ? b.against_buffer(route::low_cells) : 0;
-  std::printf("%-12s %9.1e %9.1e %9.1e %9.1e %9.1e %9.1e ", kind.name, floor, per_head, mismatched, removed, added_up,
-              high);
-  if (refused.empty()) {
-    std::printf("%9.1e\n", low);
+  auto const number = [](double difference) {
+    std::printf(" %8.1e", difference);
+    return difference;
+  };
+  std::printf("%-12s", kind.name);
+  double const floor = number(largest_of([&](unsigned seed) { return b.reordered(seed); }));
+  double const per_head = number(largest_of([&](unsigned seed) { return b.per_head(seed); }));
+  double const small_floor = number(largest_of([&](unsigned seed) { return b.small_reordered(seed); }));
+  double const removed = number(b.removed());
+  double const twice_floor = number(largest_of([&](unsigned seed) { return b.twice_reordered(seed); }));
+  double const high = number(b.against_buffer(route::high_cells));
+  bool const turns = b.refused(route::low_cells).empty();
+  double turned_floor = 0, low = 0, one_off = 0;
+  if (turns) {
+    turned_floor = number(largest_of([&](unsigned seed) { return b.twice_turned(seed); }));
+    low = number(b.against_buffer(route::low_cells));
   } else {
-    std::printf("%9s\n", "refused");
+    std::printf(" %8s %8s", "", "refused");
   }
+  double const mismatched = number(b.mismatched(1));
+  if (turns) one_off = number(b.one_off());
+  std::printf("\n");
   std::fflush(stdout);
 
-  at_most("a shuffle per head", kind.name, per_head, 2 * floor);
-  at_most("compaction", kind.name, removed, 4 * floor);  // q4_0: 3, since what follows is rounded to 4 bits as well
-  at_most("route b", kind.name, high, 3 * added_up);
-  at_most("route c", kind.name, low, 10 * added_up);  // it rounds keys, to and fro, twice
-  detail::expects(mismatched > 20 * floor, "check", "a broken cache must be seen", "difference", mismatched);
+  at_most("a shuffle per head", kind.name, per_head, floor);
+  at_most("compaction", kind.name, removed, small_floor);
+  at_most("route b", kind.name, high, twice_floor);
+  stands_out("keys apart from their values", kind.name, mismatched, floor);
+  if (turns) {
+    at_most("route c", kind.name, low, turned_floor);
+    stands_out("keys one position off", kind.name, one_off, floor);
+  }
   if (kind.flash && kind.keys == GGML_TYPE_F16) b.wrong_positions();
 }
 
 }  // namespace
 
 void check(check_options const& asked) {
-  std::printf("Largest difference of logits, %d tokens, %d kept; a, b, c: then %d more, half of them kept\n",
-              prompt_tokens, kept_tokens, more_tokens);
-  std::printf("%-12s %9s %9s %9s %9s %9s %9s %9s\n", "cache", "alike", "per head", "broken", "removal", "added up",
-              "b - a", "c - a");
+  std::printf(
+      "Largest difference of logits; the first of each pair is llama.cpp's own rounding, of %u seeds\n"
+      "             %d rows           %d rows          twice compacted                      errors\n"
+      "cache         reorder per head  reorder  removal  reorder    b - a     turn    c - a mismatch  one off\n",
+      seeds, prompt_tokens, kept_tokens);
   for (auto const& kind : kinds) check_kind(asked, kind);
 
   cli::method_choice method("key_diff");

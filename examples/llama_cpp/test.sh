@@ -14,8 +14,8 @@ jobs=$(nproc)
 
 plain=$folder/model.f32.gguf # where only rounding is left to differ
 if [[ ! -s $plain ]]; then
-  PYTHONPATH=$(echo $folder/llama_cpp_python-*/vendor/llama.cpp/gguf-py) $folder/venv/bin/python \
-    examples/llama_cpp/to_f32.py "$model" "$plain.partial"
+  $folder/venv/bin/pip install --quiet $folder/llama_cpp_python-*/vendor/llama.cpp/gguf-py
+  $folder/venv/bin/python examples/llama_cpp/to_f32.py "$model" "$plain.partial"
   mv "$plain.partial" "$plain"
 fi
 head --bytes=6000 "$text" >"$folder/text.txt"

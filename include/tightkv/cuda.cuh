@@ -9,6 +9,7 @@
 #include <tightkv/cuda/gather.cuh>
 #include <tightkv/cuda/gram_update.cuh>
 #include <tightkv/cuda/keep_outside.cuh>
+#include <tightkv/cuda/lag_compact.cuh>
 #include <tightkv/cuda/lag_scores.cuh>
 #include <tightkv/cuda/matrix.cuh>
 #include <tightkv/cuda/mean_cosine.cuh>

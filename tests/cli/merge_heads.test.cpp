@@ -102,7 +102,7 @@ class merge_tiny_model : public merge_heads {
     auto const bytes = tiny.builder.build();
     put(plain, {reinterpret_cast<char const*>(bytes.data()), bytes.size()});
     runnable const original(plain);
-    test::write_expanded(expanded, original.file(), original.model(), 6);
+    test::write_expanded(expanded, original.file(), original.model(), {.kv_heads = 6});
     put(text, letters(400, 1));
     for (char const c : letters(100, 2)) tokens.push_back(c - '0');
   }
@@ -116,7 +116,7 @@ TEST_F(merge_tiny_model, expanded_heads_are_the_same_function) {
 // Fused and unfused, with and without a refit: nothing is lost, so nothing may change.
 TEST_F(merge_tiny_model, merging_expanded_heads_gives_the_model_back) {
   auto const expected = runnable(plain).logits(tokens);
-  for (char const* keys : {"commuting", "commuting-query", "post-rope", "kq-svd", "layer-wide"}) {
+  for (char const* keys : {"alternating", "commuting", "commuting-query", "post-rope", "kq-svd", "layer-wide"}) {
     for (char const* values : {"svd", "output"}) {
       for (char const* refit : {"none", "residual"}) {
         auto const report =
@@ -130,15 +130,30 @@ TEST_F(merge_tiny_model, merging_expanded_heads_gives_the_model_back) {
         }
         EXPECT_EQ(report["kv_bytes_per_token_before"], 3 * 6 * 8 * 2 * 2);
         EXPECT_EQ(report["kv_bytes_per_token_after"], 3 * 2 * 8 * 2 * 2);
-        EXPECT_EQ(report["other_engines"], std::string(keys).starts_with("commuting"));
+        bool const fused = std::string(keys).starts_with("commuting") || std::string(keys) == "alternating";
+        EXPECT_EQ(report["other_engines"], fused);
       }
     }
   }
 }
 
+// Copies that are no neighbours: those who look for them lose nothing.
+TEST_F(merge_tiny_model, similar_heads_are_found) {
+  runnable const original(plain);
+  test::write_expanded(expanded, original.file(), original.model(), {.kv_heads = 6, .stride = 3});
+  auto const expected = runnable(plain).logits(tokens);
+  ASSERT_LT(largest_difference(expected, runnable(expanded).logits(tokens)), 1e-4);
+  for (char const* keys : {"commuting-query", "kq-svd", "layer-wide"}) {
+    merged_by(expanded, 2, {"--keys", keys, "--groups", "similar", "--type", "f32"});
+    EXPECT_LT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-3) << keys;
+  }
+  merged_by(expanded, 2, {"--refit", "none", "--type", "f32"});
+  EXPECT_GT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-2);
+}
+
 TEST_F(merge_tiny_model, a_group_of_one_changes_nothing) {
   auto const expected = runnable(plain).logits(tokens);
-  for (char const* keys : {"commuting-query", "kq-svd", "mean"}) {
+  for (char const* keys : {"alternating", "commuting-query", "kq-svd", "mean"}) {
     merged_by(plain, 2, {"--keys", keys, "--refit", "none", "--type", "f32"});
     EXPECT_LT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-3) << keys;
   }
@@ -273,7 +288,7 @@ TEST_F(merge_heads, gives_a_real_model_back) {
     runnable original(model);
     tokens = engine::tokenizer(original.file()).encode("Every package must have a maintainer, who may be a group.");
     expected = original.logits(tokens);
-    test::write_expanded(expanded, original.file(), original.model(), 9);
+    test::write_expanded(expanded, original.file(), original.model(), {.kv_heads = 9});
   }
   merged_by(expanded, 3, {"--keys", "commuting-query", "--refit", "none", "--type", "f32", "--threads", "2"});
   EXPECT_LT(largest_difference(expected, runnable(merged).logits(tokens)), 1e-3);

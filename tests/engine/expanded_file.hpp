@@ -20,8 +20,16 @@ inline std::vector<float> numbers_of(engine::weight const& w) {
   return {first, first + std::ptrdiff_t{w.rows()} * w.cols()};
 }
 
+/// How a model gets more heads: see `expanded`, `add_noise` and `dealt_out`.
+struct expansion {
+  int kv_heads = 0;
+  double noise = 0;
+  int stride = 1;
+};
+
 inline void write_expanded(std::filesystem::path const& path, tightkv::gguf::file const& file,
-                           engine::model const& model, int kv_heads) {
+                           engine::model const& model, expansion const& how) {
+  int const kv_heads = how.kv_heads;
   auto const& s = model.shape();
   std::list<std::pair<std::string, std::vector<float>>> kept;  // names and numbers stay where they are
   tightkv::gguf::changes what{.metadata = {{"llama.attention.head_count_kv", static_cast<std::uint32_t>(kv_heads)}},
@@ -38,6 +46,8 @@ inline void write_expanded(std::filesystem::path const& path, tightkv::gguf::fil
                         .value = numbers_of(w.value),
                         .output = numbers_of(w.attention_output)},
                        kv_heads, static_cast<unsigned>(i));
+    if (how.noise > 0) add_noise(to, how.noise, static_cast<unsigned>(i));
+    to = dealt_out(to, how.stride);
     auto const add = [&](char const* part, std::vector<float>& numbers, int inputs) {
       kept.emplace_back("blk." + std::to_string(i) + '.' + part + ".weight", std::move(numbers));
       auto const& [name, values] = kept.back();

@@ -121,4 +121,48 @@ inline attention_weights expanded(attention_weights const& from, int kv_heads, u
   return to;
 }
 
+/// Keys and values that are no copies any more: to each row of W_K and W_V noise of so many times its length.
+inline void add_noise(attention_weights& w, double share, unsigned seed) {
+  std::mt19937 random{seed};
+  std::normal_distribution<double> normal;
+  for (auto* const matrix : {&w.key, &w.value}) {
+    for (std::size_t row = 0; row < matrix->size(); row += static_cast<std::size_t>(w.width)) {
+      double squares = 0;
+      for (int i = 0; i < w.width; ++i) {
+        auto const x = static_cast<double>((*matrix)[row + static_cast<std::size_t>(i)]);
+        squares += x * x;
+      }
+      double const size = share * std::sqrt(squares / w.width);
+      for (int i = 0; i < w.width; ++i)
+        (*matrix)[row + static_cast<std::size_t>(i)] += static_cast<float>(size * normal(random));
+    }
+  }
+}
+
+/// The same function with its heads dealt out: head h of the result is head h * stride + h * stride / kv_heads (modulo
+/// their number), so that with as many strides as copies no neighbours are of one head any more. Query heads and W_O
+/// move along.
+inline attention_weights dealt_out(attention_weights const& from, int stride) {
+  auto to = from;
+  int const inputs = from.query_heads * from.head_dim;
+  int const sharing = from.query_heads / from.kv_heads;
+  auto const copy_rows = [&](std::vector<float> const& w, int from_row, std::vector<float>& out, int to_row, int rows) {
+    std::copy_n(w.begin() + std::ptrdiff_t{from_row} * from.width, std::ptrdiff_t{rows} * from.width,
+                out.begin() + std::ptrdiff_t{to_row} * from.width);
+  };
+  for (int h = 0; h < from.kv_heads; ++h) {
+    int const old = (h * stride + h * stride / from.kv_heads) % from.kv_heads;
+    int const dim = from.head_dim;
+    copy_rows(from.key, old * dim, to.key, h * dim, dim);
+    copy_rows(from.value, old * dim, to.value, h * dim, dim);
+    copy_rows(from.query, old * sharing * dim, to.query, h * sharing * dim, sharing * dim);
+    for (int o = 0; o < from.width; ++o) {
+      auto const row = std::ptrdiff_t{o} * inputs;
+      std::copy_n(from.output.begin() + row + old * sharing * dim, sharing * dim,
+                  to.output.begin() + row + h * sharing * dim);
+    }
+  }
+  return to;
+}
+
 }  // namespace test

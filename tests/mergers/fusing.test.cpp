@@ -40,7 +40,7 @@ struct layer_to_merge {
     auto const q = rounded(rows.queries);
     auto const k = rounded(rows.keys);
     auto const v = rounded(rows.values);
-    sums.add(tightkv::cpu{}, plane(k, s.kv_heads), plane(v, s.kv_heads), plane(q, s.query_heads));
+    sums.add(tightkv::plain_cpu{}, plane(k, s.kv_heads), plane(v, s.kv_heads), plane(q, s.query_heads));
   }
 
   template <class M>
@@ -171,8 +171,8 @@ TEST(fusing, of_both_rotary_layouts_is_the_same_function) {
   auto const q = rounded(interleaved.rows.queries);
   auto const k = rounded(interleaved.rows.keys);
   auto const v = rounded(interleaved.rows.values);
-  interleaved.sums.add(tightkv::cpu{}, tightkv::nhd(k.view().data, {4, 40, 8}), tightkv::nhd(v.view().data, {4, 40, 6}),
-                       tightkv::nhd(q.view().data, {8, 40, 8}));
+  interleaved.sums.add(tightkv::plain_cpu{}, tightkv::nhd(k.view().data, {4, 40, 8}),
+                       tightkv::nhd(v.view().data, {4, 40, 6}), tightkv::nhd(q.view().data, {8, 40, 8}));
   auto const merged = [&](layer_to_merge const& layer) {
     auto const keys = layer.keys_by(tightkv::commuting_query_heads{layer.original.shape.rotary}, pairs);
     return layer.fused(keys, layer.values_by(tightkv::svd_heads{}, pairs), pairs);

@@ -39,7 +39,7 @@ TEST(gram, of_shards_in_any_split_adds_up_to_that_of_all_rows) {
       tightkv::matrix_view<float const> const some{rows.view().row(begin), count, 12};
       auto& shard = shards[random() % shards.size()];
       if (random() % 2 == 0) {
-        shard.add(tightkv::cpu{}, some);
+        shard.add(tightkv::plain_cpu{}, some);
       } else {
         shard.add(tightkv::eigen_cpu{}, some);
       }
@@ -64,7 +64,7 @@ TEST(gram, through_eigen_is_that_of_the_plain_kernel) {
   tightkv::gram plain(20);
   tightkv::gram fast(20);
   for (int repeat = 0; repeat < 2; ++repeat) {
-    plain.add(tightkv::cpu{}, plane, {.first = 1, .heads = 2, .skip = 5});
+    plain.add(tightkv::plain_cpu{}, plane, {.first = 1, .heads = 2, .skip = 5});
     fast.add(tightkv::eigen_cpu{}, plane, {.first = 1, .heads = 2, .skip = 5});
   }
   EXPECT_EQ(plain.rows().not_finite, 6);

@@ -67,7 +67,7 @@ inline numbers columns_of(numbers const& all, int first, int count) {
 
 inline tightkv::gram gram_of(numbers const& rows) {
   tightkv::gram g(rows.cols());
-  g.add(tightkv::cpu{}, rows.view());
+  g.add(tightkv::plain_cpu{}, rows.view());
   return g;
 }
 

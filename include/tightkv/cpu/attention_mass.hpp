@@ -48,20 +48,23 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
     // The queries are dealt out to a fixed number of sums, whatever the number of threads.
     constexpr int sums = 8;
     std::pmr::vector<detail::attention_sums> of_part(ex.resource());
-    for (int i = 0; i < sums; ++i) of_part.emplace_back(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+    for (int i = 0; i < sums; ++i) of_part.emplace_back(keys.padded(), ex.resource());
     ex.for_each_index(sums, [&](int part) {
-      auto& sum = of_part[static_cast<std::size_t>(part)];
-      int block = 0;
+      detail::attention_block block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+      int number = 0;
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
         int const last = view.queries.tokens(q);
-        for (int begin = last - queries; begin < last; begin += sum.rows_at_once(), ++block) {
-          if (block % sums == part) sum.add(view, q, begin, std::min(begin + sum.rows_at_once(), last));
+        for (int begin = last - queries; begin < last; begin += block.rows_at_once(), ++number) {
+          if (number % sums == part) {
+            int const end = std::min(begin + block.rows_at_once(), last);
+            block.add(view, q, begin, end, of_part[static_cast<std::size_t>(part)]);
+          }
         }
       }
     });
     for (int j = 0; j < tokens; ++j) {
       double received = 0.0;
-      for (auto const& sum : of_part) received += sum.total()[static_cast<std::size_t>(j)];
+      for (auto const& sum : of_part) received += sum.total[static_cast<std::size_t>(j)];
       mass[j] = keys.finite()[j] != 0 ? static_cast<float>(static_cast<double>(mass[j]) + received) : unjudged;
     }
   }

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
+#include <optional>
+#include <type_traits>
 #include <vector>
 
 #include <tightkv/core/arithmetic.hpp>
@@ -18,9 +20,12 @@ namespace tightkv::detail {
 /// The range of each channel over a partition, as scoring needs it. Arrays of `dim` floats, rounded up to whole
 /// vectors.
 struct lag_channels {
+  static constexpr int rows_of_a_block = 16;
+
   float* low;          // 0 for a channel that is left out
   float* scale;        // 1 / (high - low), or 0
   std::int32_t* used;  // all bits, or none
+  float* above;        // scratch: a block of rows
 };
 
 }  // namespace tightkv::detail
@@ -30,19 +35,25 @@ struct lag_channels {
 
 namespace tightkv {
 namespace detail {
+inline namespace TIGHTKV_KERNELS_FOR {
 
 /// Judges partitions of rows of one type, keys or values.
 template <class T>
 class lag_judge {
  public:
   lag_judge(int head_dim, int lag, instruction_set set, std::pmr::memory_resource* memory)
-      : dim_(head_dim), lag_(lag), set_(set), floats_(2 * padded(), memory), used_(padded(), memory) {}
+      : dim_(head_dim),
+        lag_(lag),
+        set_(set),
+        floats_((2 + lag_channels::rows_of_a_block) * padded() + 16, memory),
+        used_(padded(), memory),
+        ranges_(head_dim, memory) {}
 
   /// The softmax of the spreads of `rows[0 ... lag)`, against the range of the next `lag` rows. With `fetch`, there are
   /// at least as many again, and they will be needed soon.
   void judge(T const* const* rows, bool fetch, float* score) {
     with_vectors(set_, [&](auto set) {
-      lag_channels const channels{floats_.data(), floats_.data() + padded(), used_.data()};
+      lag_channels const channels{low(), low() + padded(), used_.data(), low() + 2 * padded()};
       int const counted = dim_ < fewest_channels ? -1 : measure(set, rows + lag_, lag_, dim_, channels);
       if (counted >= 2) {
         spreads_of(set, rows, lag_, dim_, channels, counted, fetch ? rows + 2 * lag_ : nullptr, score);
@@ -57,12 +68,15 @@ class lag_judge {
   static constexpr int fewest_channels = 64 / static_cast<int>(sizeof(T));
 
   std::size_t padded() const noexcept { return static_cast<std::size_t>(dim_ + 15) / 16 * 16; }
+  /// At the start of a cache line: vectors that lie across two are slow.
+  float* low() noexcept {
+    return floats_.data() + (64 - reinterpret_cast<std::uintptr_t>(floats_.data()) % 64) / sizeof(float) % 16;
+  }
 
   /// As the plain kernel does: where a row must be left out, or hardly any channel has a range.
   void judge_with_care(T const* const* rows, float* score) {
-    channel_ranges ranges(dim_, floats_.get_allocator().resource());
-    ranges.measure(pointed_rows<T>{rows, dim_}, lag_, 2 * lag_);
-    for (int t = 0; t < lag_; ++t) score[t] = spread(row<T const>{rows[t], dim_}, ranges);
+    ranges_.measure(pointed_rows<T>{rows, dim_}, lag_, 2 * lag_);
+    for (int t = 0; t < lag_; ++t) score[t] = spread(row<T const>{rows[t], dim_}, ranges_);
   }
 
   int dim_;
@@ -70,7 +84,92 @@ class lag_judge {
   instruction_set set_;
   std::pmr::vector<float> floats_;
   std::pmr::vector<std::int32_t> used_;
+  channel_ranges ranges_;
 };
+
+/// The keys, or the values, of the partitions that are scored next.
+template <class P>
+class lag_plane {
+ public:
+  lag_plane(P const& rows, int lag, instruction_set set, std::pmr::memory_resource* memory)
+      : plane_(rows), table_(memory), judge_(rows.head_dim(), lag, set, memory) {}
+
+  void reserve(int rows) { table_.reserve(rows); }
+  void look_up(int head, int begin, int end) { rows_ = table_.of(plane_.head(head), plane_.head_dim(), begin, end); }
+  void judge(int from, bool fetch, float* score) { judge_.judge(rows_ + from, fetch, score); }
+
+ private:
+  P plane_;
+  row_table<P> table_;
+  lag_judge<typename P::value_type> judge_;
+  typename P::value_type const* const* rows_ = nullptr;
+};
+
+/// Scores partitions one after another, keys and values of each together.
+template <class V>
+class lag_scorer {
+ public:
+  lag_scorer(V const& view, lag_scores_fn::parameters const& p, instruction_set set, std::pmr::memory_resource* memory)
+      : lag_(p.partitions.lag),
+        weight_(p.value_weight),
+        set_(set),
+        keys_(view.keys, lag_, set, memory),
+        of_values_(memory) {
+    if constexpr (view_with_values<V>) {
+      if (weight_ == 0.0F) return;
+      values_.emplace(view.values, lag_, set, memory);
+      of_values_.resize(static_cast<std::size_t>(lag_));
+    }
+  }
+
+  /// `look_up` of at most so many rows allocates nothing.
+  void reserve(int rows) {
+    keys_.reserve(rows);
+    if constexpr (view_with_values<V>) {
+      if (values_) values_->reserve(rows);
+    }
+  }
+  /// Chooses the rows [begin, end) of a head. `score` judges their partitions, all but the last.
+  void look_up(int head, int begin, int end) {
+    rows_ = end - begin;
+    keys_.look_up(head, begin, end);
+    if constexpr (view_with_values<V>) {
+      if (values_) values_->look_up(head, begin, end);
+    }
+  }
+  void score(int partition, float* score) {
+    int const from = partition * lag_;
+    bool const fetch = from + 3 * lag_ <= rows_;
+    keys_.judge(from, fetch, score);
+    if constexpr (view_with_values<V>) {
+      if (!values_) return;
+      values_->judge(from, fetch, of_values_.data());
+      with_vectors(set_, [&](auto set) { add_weighted(set, weight_, of_values_.data(), lag_, score); });
+    }
+  }
+
+ private:
+  int lag_;
+  float weight_;
+  instruction_set set_;
+  int rows_ = 0;
+  lag_plane<decltype(V::keys)> keys_;
+  std::conditional_t<view_with_values<V>, std::optional<lag_plane<decltype(V::values)>>, absent> values_;
+  std::pmr::vector<float> of_values_;
+};
+
+}  // namespace TIGHTKV_KERNELS_FOR
+
+/// The scores of the tokens of head h outside its judged partitions.
+inline void mark_not_judged(lag_partitions const& partitions, int h, int tokens, float* score) {
+  int const judged = partitions.judged(h, tokens);
+  int const begin = judged > 0 ? partitions.first[static_cast<std::size_t>(h)] : 0;
+  std::fill(score, score + begin, unjudged);
+  std::fill(score + begin + judged * partitions.lag, score + tokens, unjudged);
+}
+
+/// How many rows are looked up at once: of so many partitions, at least one.
+inline int partitions_at_once(int lag) noexcept { return std::max(1, 2048 / lag); }
 
 }  // namespace detail
 
@@ -81,15 +180,8 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
     if (ex.instructions() == instruction_set::none) {
       return kernel<lag_scores_fn, basic_plain_cpu<F>>::run(ex, view, p, out);
     }
-    int const lag = p.partitions.lag;
     auto const pieces = cut(view, p.partitions, ex.resource());
-    for (int h = 0; h < view.heads(); ++h) {
-      int const begin = p.partitions.first[static_cast<std::size_t>(h)];
-      int const judged = p.partitions.judged(h, view.tokens(h));
-      float* const score = out.row(h);
-      std::fill(score, score + (judged > 0 ? begin : 0), unjudged);
-      std::fill(score + (judged > 0 ? begin + judged * lag : 0), score + view.tokens(h), unjudged);
-    }
+    for (int h = 0; h < view.heads(); ++h) detail::mark_not_judged(p.partitions, h, view.tokens(h), out.row(h));
     ex.for_each_index(static_cast<int>(pieces.size()),
                       [&](int i) { score(ex, view, pieces[static_cast<std::size_t>(i)], p, out); });
   }
@@ -105,8 +197,7 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
   template <class V>
   static std::pmr::vector<piece> cut(V const& view, lag_partitions const& partitions,
                                      std::pmr::memory_resource* memory) {
-    constexpr int rows_of_a_piece = 2048;
-    int const most = std::max(1, rows_of_a_piece / partitions.lag);
+    int const most = detail::partitions_at_once(partitions.lag);
     std::pmr::vector<piece> pieces(memory);
     for (int h = 0; h < view.heads(); ++h) {
       int begin = partitions.first[static_cast<std::size_t>(h)];
@@ -123,30 +214,9 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
     int const end = at.begin + (at.partitions + 1) * lag;
     float* const score = out.row(at.head) + at.begin;
 
-    using keys = decltype(V::keys);
-    detail::row_table<keys> key_table(ex.resource());
-    auto const* const key_rows = key_table.of(view.keys.head(at.head), view.keys.head_dim(), at.begin, end);
-    detail::lag_judge<typename keys::value_type> key_judge(view.keys.head_dim(), lag, ex.instructions(), ex.resource());
-    if constexpr (view_with_values<V>) {
-      if (p.value_weight != 0.0F) {
-        using values = decltype(V::values);
-        detail::row_table<values> value_table(ex.resource());
-        auto const* const value_rows = value_table.of(view.values.head(at.head), view.values.head_dim(), at.begin, end);
-        detail::lag_judge<typename values::value_type> value_judge(view.values.head_dim(), lag, ex.instructions(),
-                                                                   ex.resource());
-        std::pmr::vector<float> of_values(static_cast<std::size_t>(lag), ex.resource());
-        for (int i = 0; i < at.partitions; ++i) {
-          key_judge.judge(key_rows + i * lag, i + 2 <= at.partitions, score + i * lag);
-          value_judge.judge(value_rows + i * lag, i + 2 <= at.partitions, of_values.data());
-          detail::with_vectors(ex.instructions(), [&](auto set) {
-            add_weighted(set, p.value_weight, of_values.data(), lag, score + i * lag);
-          });
-        }
-        return;
-      }
-    }
-    for (int i = 0; i < at.partitions; ++i)
-      key_judge.judge(key_rows + i * lag, i + 2 <= at.partitions, score + i * lag);
+    detail::lag_scorer<V> scorer(view, p, ex.instructions(), ex.resource());
+    scorer.look_up(at.head, at.begin, end);
+    for (int i = 0; i < at.partitions; ++i) scorer.score(i, score + i * lag);
   }
 };
 

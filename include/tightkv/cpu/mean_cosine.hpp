@@ -25,8 +25,22 @@ struct kernel<mean_cosine_fn, basic_cpu<F>> {
     if (ex.instructions() == instruction_set::none) {
       return kernel<mean_cosine_fn, basic_plain_cpu<F>>::run(ex, rows, factor, out);
     }
+    // As many heads at a time as a cache holds: their rows are read twice.
+    constexpr std::ptrdiff_t cached = std::ptrdiff_t{4} << 20;
+    for (int first = 0, last = 0; first < rows.heads(); first = last) {
+      std::ptrdiff_t bytes = 0;
+      for (; last < rows.heads() && (last == first || bytes < cached); ++last)
+        bytes += rows.tokens(last) * row_bytes(rows);
+      score_heads(ex, rows, first, last, factor, out);
+    }
+  }
+
+ private:
+  template <class P>
+  static void score_heads(basic_cpu<F> const& ex, P const& rows, int first, int last, float factor,
+                          matrix_view<float> out) {
     auto const dim = static_cast<std::size_t>(rows.head_dim());
-    detail::head_pieces const blocks(rows, mean_cosine_fn::block, ex.resource());
+    detail::head_pieces const blocks(rows, first, last, mean_cosine_fn::block, ex.resource());
     std::pmr::vector<float> of_block(static_cast<std::size_t>(blocks.count()) * dim, ex.resource());
     ex.for_each_index(blocks.count(), [&](int i) {
       auto const block = blocks[i];
@@ -41,18 +55,19 @@ struct kernel<mean_cosine_fn, basic_cpu<F>> {
       });
     });
 
-    std::pmr::vector<float> direction(static_cast<std::size_t>(rows.heads()) * dim, ex.resource());
+    std::pmr::vector<float> directions(static_cast<std::size_t>(last - first) * dim, ex.resource());
+    auto const direction = [&](int head) { return directions.data() + static_cast<std::size_t>(head - first) * dim; };
     for (int i = 0; i < blocks.count(); ++i) {
-      float* const sum = direction.data() + static_cast<std::size_t>(blocks[i].head) * dim;
+      float* const sum = direction(blocks[i].head);
       for (std::size_t d = 0; d < dim; ++d) sum[d] += of_block[static_cast<std::size_t>(i) * dim + d];
     }
 
     constexpr int piece_rows = 1024;
-    detail::head_pieces const pieces(rows, piece_rows, ex.resource());
+    detail::head_pieces const pieces(rows, first, last, piece_rows, ex.resource());
     ex.for_each_index(pieces.count(), [&](int i) {
       auto const piece = pieces[i];
       int const count = piece.end - piece.begin;
-      float const* const towards = direction.data() + static_cast<std::size_t>(piece.head) * dim;
+      float const* const towards = direction(piece.head);
       float const scale = detail::inverse_norm(row<float const>{towards, rows.head_dim()}) * factor;
       float* const score = out.row(piece.head) + piece.begin;
       detail::row_table<P> table(ex.resource());

@@ -36,33 +36,66 @@ struct row_slices {
   }
 };
 
+/// A memcpy in steps: C libraries change to slower instructions for long rows.
+inline void copy_bytes(std::byte const* from, std::byte* to, std::size_t bytes) {
+  constexpr std::size_t step = 512;
+  for (; bytes > step; bytes -= step, from += step, to += step) std::memcpy(to, from, step);
+  std::memcpy(to, from, bytes);
+}
+
 /// Copies the rows `tokens` of one head to rows `first`, `first + 1`, ... of another, or of itself if they do not move
-/// right.
+/// right. Short rows, as of sums and positions, go together where they are neighbours and stay so: after one token was
+/// evicted, that is nearly all.
 template <class From, class To>
 void move_rows(From const& from, std::span<int const> tokens, To const& to, int first, row_slice slice) {
   constexpr std::size_t at_once = 64;
-  constexpr std::size_t ahead = 8;
+  constexpr std::size_t most_ahead = 24;
   constexpr std::size_t line = 64;
-  std::byte const* source[at_once + ahead];
+  std::byte const* source[at_once + most_ahead];
   std::size_t const bytes = slice.end - slice.begin;
+  std::size_t const ahead = std::clamp<std::size_t>(8192 / std::max<std::size_t>(bytes, 1), 8, most_ahead);  // rows
   auto const address = [&](std::size_t j) {
     return reinterpret_cast<std::byte const*>(from[tokens[j]].data) + slice.begin;
+  };
+  auto const destination = [&](std::size_t j) {
+    return reinterpret_cast<std::byte*>(to[first + static_cast<int>(j)].data) + slice.begin;
   };
   std::size_t known = 0;  // rows whose address is in `source`, counted from the block's first
   for (std::size_t begin = 0; begin < tokens.size(); begin += at_once) {
     std::size_t const left = tokens.size() - begin;
     for (std::size_t const wanted = std::min(left, at_once + ahead); known < wanted; ++known)
       source[known] = address(begin + known);
-    for (std::size_t j = 0; j < std::min(left, at_once); ++j) {
-      if (j + ahead < left) {
-        for (std::size_t b = 0; b < bytes; b += line) __builtin_prefetch(source[j + ahead] + b);
+    std::size_t const here = std::min(left, at_once);
+    for (std::size_t j = 0; j < here;) {
+      std::byte* const target = destination(begin + j);
+      std::size_t run = 1;
+      while (bytes < line && j + run < here && source[j + run] == source[j] + run * bytes &&
+             destination(begin + j + run) == target + run * bytes) {
+        ++run;
       }
-      auto const row = to[first + static_cast<int>(begin + j)];
-      std::memcpy(reinterpret_cast<std::byte*>(row.data) + slice.begin, source[j], bytes);
+      for (std::size_t i = j; i < j + run && i + ahead < left; ++i) {
+        // Into the second cache: a core drops what its first cache cannot wait for.
+        for (std::size_t b = 0; b < bytes; b += line) __builtin_prefetch(source[i + ahead] + b, 0, 2);
+      }
+      if (run == 1) {
+        copy_bytes(source[j], target, bytes);
+      } else {
+        std::memmove(target, source[j], run * bytes);
+      }
+      j += run;
     }
     std::copy(source + std::min(known, at_once), source + known, source);
     known -= std::min(known, at_once);
   }
+}
+
+/// Moves the rows `tokens` of a head to rows `first`, `first + 1`, ... of it, none of them to the right. Those that are
+/// where they belong stay.
+template <class Head>
+void move_left(Head const& head, std::span<int const> tokens, int first, row_slice slice) {
+  std::size_t stay = 0;
+  while (stay < tokens.size() && tokens[stay] == first + static_cast<int>(stay)) ++stay;
+  move_rows(head, tokens.subspan(stay), head, first + static_cast<int>(stay), slice);
 }
 
 }  // namespace tightkv::detail

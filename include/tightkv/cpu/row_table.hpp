@@ -26,6 +26,9 @@ class row_table {
 
   explicit row_table(std::pmr::memory_resource* memory) : rows_(memory), copies_(memory) {}
 
+  /// `of` at most so many rows, each in one piece, allocates nothing.
+  void reserve(int rows) { rows_.reserve(static_cast<std::size_t>(rows)); }
+
   template <class Head>
   value_type const* const* of(Head const& head, int head_dim, int begin, int end) {
     rows_.resize(static_cast<std::size_t>(end - begin));
@@ -62,10 +65,23 @@ struct pointed_rows {
 class head_pieces {
  public:
   template <class P>
-  head_pieces(P const& rows, int most, std::pmr::memory_resource* memory) : pieces_(memory) {
-    for (int h = 0; h < rows.heads(); ++h) {
-      for (int begin = 0; begin < rows.tokens(h); begin += most)
-        pieces_.push_back({h, begin, std::min(begin + most, rows.tokens(h))});
+  head_pieces(P const& rows, int most, std::pmr::memory_resource* memory)
+      : head_pieces(rows, 0, rows.heads(), most, memory) {}
+
+  /// Those of heads [first, last). The heads of a layer take turns: where their rows lie side by side, they come from
+  /// memory together.
+  template <class P>
+  head_pieces(P const& rows, int first, int last, int most, std::pmr::memory_resource* memory) : pieces_(memory) {
+    int const together = std::max(1, rows.heads_per_layer());
+    for (int layer = first; layer < last; layer += together) {
+      int const end = std::min(layer + together, last);
+      int longest = 0;
+      for (int h = layer; h < end; ++h) longest = std::max(longest, rows.tokens(h));
+      for (int begin = 0; begin < longest; begin += most) {
+        for (int h = layer; h < end; ++h) {
+          if (begin < rows.tokens(h)) pieces_.push_back({h, begin, std::min(begin + most, rows.tokens(h))});
+        }
+      }
     }
   }
 

@@ -21,6 +21,7 @@ inline constexpr std::int32_t worst_key = std::numeric_limits<std::int32_t>::min
 
 namespace tightkv {
 namespace detail {
+inline namespace TIGHTKV_KERNELS_FOR {
 
 /// Chooses among the scores of one head after another.
 class fast_selector {
@@ -29,8 +30,8 @@ class fast_selector {
 
   /// As `keep_best_of`.
   std::ptrdiff_t keep(float const* scores, token_range range, int count, int* out) {
-    auto const room = (static_cast<std::size_t>(range.size()) + 15) / 16 * 16;
-    if (keys_.size() < 2 * room) keys_.resize(2 * room);
+    reserve(range.size());
+    std::size_t const room = padded(range.size());
     std::ptrdiff_t nans = 0;
     with_vectors(set_, [&](auto set) {
       nans = best_tokens(set, scores + range.begin, range.size(), count, range.begin, out, keys_.data(),
@@ -39,11 +40,19 @@ class fast_selector {
     return nans;
   }
 
+  /// `keep` among at most so many scores allocates nothing.
+  void reserve(int scores) {
+    if (keys_.size() < 2 * padded(scores)) keys_.resize(2 * padded(scores));
+  }
+
  private:
+  static std::size_t padded(int scores) noexcept { return (static_cast<std::size_t>(scores) + 15) / 16 * 16; }
+
   instruction_set set_;
   std::pmr::vector<std::int32_t> keys_;
 };
 
+}  // namespace TIGHTKV_KERNELS_FOR
 }  // namespace detail
 
 template <class F>

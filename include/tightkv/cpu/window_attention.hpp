@@ -35,13 +35,14 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
       }
       detail::packed_keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
       for (int tile = 0; tile < keys.count(); ++tile) keys.pack(view.keys, h, tile, ex.resource());
+      detail::attention_block block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
-        detail::attention_sums sum(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+        detail::attention_sums sums(keys.padded(), ex.resource());
         int const last = view.queries.tokens(q);
-        for (int begin = std::max(0, last - window); begin < last; begin += sum.rows_at_once())
-          sum.add(view, q, begin, std::min(begin + sum.rows_at_once(), last));
+        for (int begin = std::max(0, last - window); begin < last; begin += block.rows_at_once())
+          block.add(view, q, begin, std::min(begin + block.rows_at_once(), last), sums);
         for (int j = 0; j < tokens; ++j)
-          out(q, j) = mean(sum.total()[static_cast<std::size_t>(j)], keys.finite()[j] != 0);
+          out(q, j) = mean(sums.total[static_cast<std::size_t>(j)], keys.finite()[j] != 0);
       }
     });
   }

@@ -20,33 +20,47 @@
 namespace tightkv::llama_state {
 namespace detail {
 
-/// What is left of one tensor.
+/// What is left of one tensor, or of a transposed one: rows [begin, end) of what is kept, so that a tensor is work for
+/// more than one thread.
 struct kept_rows {
   tensor const* from;
   std::span<int const> order;  // cell of each token
   plan const* kept;
   int first_head;  // of this layer, in the plan
   int heads;
+  std::size_t begin;
+  std::size_t end;
 
-  std::size_t rows() const noexcept { return static_cast<std::size_t>(kept->after(first_head)); }
-  std::size_t bytes() const { return rows() * from->row_bytes(); }
+  std::size_t bytes() const { return (end - begin) * from->row_bytes(); }
   void write(std::byte* to) const {
     if (!from->transposed) return write_rows(to);
     from->row_bytes() == 2 * from->width ? write_columns<std::uint16_t>(to) : write_columns<std::uint32_t>(to);
   }
 
  private:
-  std::byte const* source(int head, std::size_t j, std::size_t stride) const noexcept {
-    auto const token = static_cast<std::size_t>(kept->kept(first_head + head)[j]);
-    return from->bytes.data() + static_cast<std::size_t>(order[token]) * stride;
+  std::span<int const> tokens(int head) const noexcept {
+    return kept->kept(first_head + head).subspan(begin, end - begin);
   }
 
+  std::size_t cell(int token) const noexcept {
+    return static_cast<std::size_t>(order[static_cast<std::size_t>(token)]);
+  }
+
+  /// The kept rows of a head lie apart, so memory is told in advance which come next.
   void write_rows(std::byte* to) const {
+    constexpr std::size_t ahead = 8, line = 64;
     auto const row = from->row_bytes();
     auto const part = row / static_cast<std::size_t>(heads);
-    for (std::size_t j = 0; j < rows(); ++j) {
-      for (int h = 0; h < heads; ++h, to += part) {
-        std::memcpy(to, source(h, j, row) + static_cast<std::size_t>(h) * part, part);
+    auto const count = end - begin;
+    for (std::size_t j = 0; j < count; ++j) {
+      auto const* source = from->bytes.data();
+      for (int h = 0; h < heads; ++h, source += part, to += part) {
+        auto const* const kept_here = tokens(h).data();
+        if (j + ahead < count) {
+          auto const* const next = source + cell(kept_here[j + ahead]) * row;
+          for (std::size_t b = 0; b < part; b += line) __builtin_prefetch(next + b);
+        }
+        std::memcpy(to, source + cell(kept_here[j]) * row, part);
       }
     }
   }
@@ -55,10 +69,11 @@ struct kept_rows {
   void write_columns(std::byte* to) const {
     auto const column = order.size() * sizeof(Element);
     auto const head_dim = from->width / static_cast<std::size_t>(heads);
-    for (std::size_t c = 0; c < from->width; ++c) {
-      auto const h = static_cast<int>(c / head_dim);
-      for (std::size_t j = 0; j < rows(); ++j, to += sizeof(Element)) {
-        std::memcpy(to, source(h, j, sizeof(Element)) + c * column, sizeof(Element));
+    auto const* source = from->bytes.data();
+    for (std::size_t c = 0; c < from->width; ++c, source += column) {
+      for (int const token : tokens(static_cast<int>(c / head_dim))) {
+        std::memcpy(to, source + cell(token) * sizeof(Element), sizeof(Element));
+        to += sizeof(Element);
       }
     }
   }
@@ -144,21 +159,19 @@ class smaller {
   /// the next is made: `put` may be called from any of the executor's threads, though never from two at once.
   template <executor E, class Put>
   void write_pieces(E const& ex, Put&& put) const {
-    std::pmr::vector<std::byte> made(ex.resource()), next(ex.resource());
+    std::pmr::vector<std::byte> made(largest_piece(), ex.resource()), next(made.size(), ex.resource());
     std::span<std::byte const> ready;  // made, or there already, and not yet put
     for (std::size_t begin = 0, end = 0; begin < parts_.size(); begin = end) {
       end = end_of_piece(begin);
       auto const start = parts_[begin].at, bytes = end_of(end - 1) - start;
-      auto const* const there = std::get_if<detail::copied>(&parts_[begin].what);
-      bool const as_it_is = there != nullptr && end == begin + 1;
-      if (!as_it_is && next.size() < bytes) next.resize(bytes);
-      ex.for_each_index(1 + (as_it_is ? 0 : static_cast<int>(end - begin)), [&](int i) {
+      auto const* const there = piece_that_is_there(begin, end);
+      ex.for_each_index(1 + (there ? 0 : static_cast<int>(end - begin)), [&](int i) {
         if (i == 0) return ready.empty() ? void() : static_cast<void>(put(ready));
         auto const& p = parts_[begin + static_cast<std::size_t>(i) - 1];
         p.write(next.data() + (p.at - start));
       });
       made.swap(next);
-      ready = as_it_is ? there->from : std::span<std::byte const>(made).first(bytes);
+      ready = there ? there->from : std::span<std::byte const>(made).first(bytes);
     }
     put(ready);
   }
@@ -189,8 +202,18 @@ class smaller {
       for (int l = 0; l < layers; ++l) {
         auto const& t = s.layers[static_cast<std::size_t>(l)].*which;
         add(detail::copied{{t.bytes.data() - header_bytes, header_bytes}});
-        add(detail::kept_rows{&t, s.order, &p, l * heads, heads});
+        add_rows({&t, s.order, &p, l * heads, heads, 0, static_cast<std::size_t>(p.after(l * heads))});
       }
+    }
+  }
+
+  /// Cut so small that a thread makes it in its own cache; columns are as long as they are.
+  void add_rows(detail::kept_rows all) {
+    constexpr std::size_t most = std::size_t{128} << 10;  // bytes
+    auto const step = all.from->transposed ? all.end : std::max<std::size_t>(1, most / all.from->row_bytes());
+    for (auto const end = all.end; all.begin < end; all.begin = all.end) {
+      all.end = std::min(all.begin + step, end);
+      add(all);
     }
   }
 
@@ -198,10 +221,25 @@ class smaller {
 
   /// Where the piece that begins with this part ends.
   std::size_t end_of_piece(std::size_t begin) const noexcept {
-    constexpr std::size_t large = std::size_t{2} << 20;
+    constexpr std::size_t large = std::size_t{1} << 20;
     auto end = begin + 1;
     while (end < parts_.size() && end_of(end) - parts_[begin].at <= large) ++end;
     return end;
+  }
+
+  /// A piece of old bytes alone needs no making.
+  detail::copied const* piece_that_is_there(std::size_t begin, std::size_t end) const noexcept {
+    return end == begin + 1 ? std::get_if<detail::copied>(&parts_[begin].what) : nullptr;
+  }
+
+  /// Bytes of the largest piece that has to be made.
+  std::size_t largest_piece() const noexcept {
+    std::size_t most = 0;
+    for (std::size_t begin = 0, end = 0; begin < parts_.size(); begin = end) {
+      end = end_of_piece(begin);
+      if (!piece_that_is_there(begin, end)) most = std::max(most, end_of(end - 1) - parts_[begin].at);
+    }
+    return most;
   }
 
   static void check(stream const& s, plan const& p, int heads) {

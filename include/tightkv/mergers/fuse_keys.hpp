@@ -72,8 +72,8 @@ inline matrix<float> times_up(attention_shape const& shape, head_groups const& g
 ///     auto const merged = tightkv::fuse_keys(shape, groups, projections, {w_k, w_q});
 ///
 /// Computed in double, rounded once. Throws `bad_argument` where shapes do not match, for a model with QK-norm (the
-/// norm lies between W_K and the cache), and for keys with RoPE unless each projection commutes with it
-/// (`commuting_heads`, `mean_heads`) and has no offset.
+/// norm lies between W_K and the cache), and for keys with RoPE unless each projection is of keys before it
+/// (`alternating_heads`) or commutes with it (`commuting_heads`, `mean_heads`), and has no offset.
 inline merged_keys fuse_keys(attention_shape const& shape, head_groups const& groups,
                              std::span<head_projection const> projections, key_weights const& weights,
                              softmax_scale scale = softmax_scale::of_head_dim) {
@@ -85,8 +85,10 @@ inline merged_keys fuse_keys(attention_shape const& shape, head_groups const& gr
   detail::check_projections(who, projections, groups, shape.key_dim);
   detail::check_key_weights(who, shape, weights);
   for (auto const& p : projections) {
-    detail::expects(commutes_with(p, shape.rotary) && (shape.rotary.channels == 0 || p.offset.empty()), who,
-                    "keys with RoPE fuse only by projections that commute with it and have no offset");
+    bool const fuses = p.side == rope_side::before || commutes_with(p, shape.rotary);
+    detail::expects(fuses && (shape.rotary.channels == 0 || p.offset.empty()), who,
+                    "keys with RoPE fuse only by projections that commute with it or were made before it, and have no "
+                    "offset");
   }
 
   int const rank = projections[0].rank();

@@ -15,7 +15,7 @@ namespace tightkv {
 /// Of rows x of `size` channels: the sum of x^T x, the sum of x, and how many rows there were. All in double.
 ///
 ///     tightkv::gram keys(8 * 128);            // 8 heads side by side
-///     keys.add(tightkv::cpu{}, cached_keys);  // a plane of 8 heads, any layout; again for each batch
+///     keys.add(tightkv::eigen_cpu{}, cached_keys);  // a plane of 8 heads, any layout; again for each batch
 ///     keys += from_another_machine;
 ///
 /// A row that holds a value which is not finite is left out, and counted in `rows().not_finite`.

@@ -123,8 +123,8 @@ inline matrix<double> output_uses(matrix_view<float const> output, attention_sha
                        .token_stride = bytes * output.stride};
   std::vector<gram> of_each(static_cast<std::size_t>(shape.kv_heads), gram(shape.value_dim));
   for (int q = 0; q < shape.query_heads; ++q) {
-    of_each[static_cast<std::size_t>(q / shape.group_size())].add(cpu{}, plane(output.data, layout, shape.value_dim),
-                                                                  {.first = q});
+    of_each[static_cast<std::size_t>(q / shape.group_size())].add(
+        plain_cpu{}, plane(output.data, layout, shape.value_dim), {.first = q});
   }
   for (auto const& g : of_each) {
     detail::expects(g.rows().not_finite == 0, "output_uses", "W_O must be finite", "rows that are not",
@@ -139,7 +139,7 @@ inline gram weight_gram(matrix_view<float const> weight) {
   auto const bytes = detail::bytes_of<float>(1);
   gram result(weight.rows);
   strided const layout{.heads = 1, .tokens = weight.cols, .head_stride = 0, .token_stride = bytes};
-  result.add(cpu{}, plane(weight.data, layout, weight.rows, grouped{.size = 1, .stride = bytes * weight.stride}));
+  result.add(plain_cpu{}, plane(weight.data, layout, weight.rows, grouped{.size = 1, .stride = bytes * weight.stride}));
   detail::expects(result.rows().not_finite == 0, "weight_gram", "weights must be finite", "columns that are not",
                   result.rows().not_finite);
   return result;

@@ -23,6 +23,9 @@ struct energy {
   }
 };
 
+/// Whether a projection is of rows as they are cached, or of keys before RoPE turns them.
+enum class rope_side { after, before };
+
 /// t heads as one of `rank` channels: x' = x down is cached, and x' up_i^T + offset_i stands for head i's row, where x
 /// is the rows of all t heads side by side and up_i the i-th block of head_dim rows of `up`.
 ///
@@ -34,6 +37,7 @@ struct head_projection {
   matrix<double> up;           // the same
   std::vector<double> offset;  // heads x head_dim; empty where it is zero
   energy predicted;            // of what the merger minimises, on the statistics it was given
+  rope_side side = rope_side::after;
 
   int rank() const noexcept { return down.cols(); }
   int head_dim() const noexcept { return down.rows() / heads; }

@@ -28,7 +28,8 @@ struct run_time_keys {
 ///     tightkv::project_heads(ex, keys, matrices.key.view(), cached_keys);
 ///     tightkv::project_heads(ex, queries, matrices.query.view(), queries_of_the_rank);
 ///
-/// Throws `bad_argument` where groups differ in shape, and for an offset: a constant part of keys turns with RoPE.
+/// Throws `bad_argument` where groups differ in shape, for projections of keys before RoPE, and for an offset: a
+/// constant part of keys turns with RoPE.
 inline run_time_keys stack(std::span<head_projection const> projections) {
   detail::expects(!projections.empty(), "stack", "needs at least one projection");
   auto const& first = projections[0];
@@ -40,6 +41,7 @@ inline run_time_keys stack(std::span<head_projection const> projections) {
     detail::check_projection("stack", p);
     detail::expects(p.down.rows() == rows && p.rank() == first.rank() && p.heads == first.heads, "stack",
                     "all groups must have the same shape", "rows", p.down.rows(), "first", rows);
+    detail::expects(p.side == rope_side::after, "stack", "projections of keys before RoPE are for fuse_keys");
     detail::expects(p.offset.empty(), "stack", "keys projected at run time cannot have an offset");
     for (int r = 0; r < rows; ++r, ++at) {
       for (int c = 0; c < p.rank(); ++c) {

@@ -16,6 +16,13 @@ requires method_for<M, E, V> decision<E> decide(E const& ex, M const& m, V const
   return m.decide(ex, view, state);
 }
 
+/// A method that decides and compacts in one pass.
+template <class M, class E, class V, class... More>
+concept compacts_as_it_decides = requires(M const& m, E const& ex, V const& view, state_of<M, E>& state,
+                                          More const&... more) {
+  { m.decide_and_compact(ex, view, state, more...) } -> std::same_as<decision<E>>;
+};
+
 /// Decides, compacts keys, values and any further planes (positions, scales, an engine's own), and brings the state up
 /// to date. Call it whenever rows were appended: where nothing is due nothing moves. Returns what was done; its plan
 /// has the new lengths. On `bad_argument` the cache is as it was.
@@ -27,12 +34,20 @@ requires method_for<M, E, V> && writable_plane<decltype(V::keys)> decision<E> co
                                                                                        V const& view,
                                                                                        state_of<M, E>& state,
                                                                                        More const&... more) {
-  auto d = m.decide(ex, view, state);
-  if constexpr (kv_plane<decltype(V::values)>) {
-    compact(ex, d.plan, view.keys, view.values, more...);
-  } else {
-    compact(ex, d.plan, view.keys, more...);
-  }
+  auto const done = [&] {
+    if constexpr (compacts_as_it_decides<M, E, V, More...>) {
+      return m.decide_and_compact(ex, view, state, more...);
+    } else {
+      auto d = m.decide(ex, view, state);
+      if constexpr (kv_plane<decltype(V::values)>) {
+        compact(ex, d.plan, view.keys, view.values, more...);
+      } else {
+        compact(ex, d.plan, view.keys, more...);
+      }
+      return d;
+    }
+  };
+  decision<E> d = done();
   state.apply(ex, d.plan);
   return d;
 }

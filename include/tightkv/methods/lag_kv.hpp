@@ -7,6 +7,7 @@
 #include <tightkv/budgets/keep_ratio.hpp>
 #include <tightkv/methods/concept.hpp>
 #include <tightkv/ops/keep_outside.hpp>
+#include <tightkv/ops/lag_compact.hpp>
 #include <tightkv/ops/lag_scores.hpp>
 #include <tightkv/selectors/partition_top_k.hpp>
 
@@ -56,29 +57,54 @@ struct lag_kv {
   template <executor E, view_with_keys V>
   requires reachable_from<V, E> decision<E> decide(E const& ex, V const& view, state& s)
   const {
-    check();
-    if (s.first.empty()) s.first.assign(static_cast<std::size_t>(view.heads()), sink);
-    detail::expects(static_cast<int>(s.first.size()) == view.heads(), "lag_kv", "the number of heads has changed",
-                    "heads", view.heads(), "before", s.first.size());
-    lag_partitions const partitions{.first = s.first, .lag = lag};
-    int const quota = keep.part_of(lag);
-    std::pmr::vector<int> lengths(ex.resource());
-    s.decided = s.first;
-    bool due = false;
-    for (int h = 0; h < view.heads(); ++h) {
-      lengths.push_back(view.tokens(h));
-      int const judged = partitions.judged(h, view.tokens(h));
-      s.decided[static_cast<std::size_t>(h)] += judged * quota;
-      due = due || judged > 0;
-    }
+    due const next = due_of(ex, view, s);
     auto scores = make_scores(ex, view.heads(), longest(view.keys));
-    if (!due) return {keep_all(ex, lengths), std::move(scores)};
-    lag_scores(ex, view, {.partitions = partitions, .value_weight = value_weight}, scores.view());
-    auto kept = partition_top_k{quota}.select(ex, scores.view(), lengths, partitions);
+    if (!next.any) return {keep_all(ex, next.lengths), std::move(scores)};
+    lag_scores(ex, view, {.partitions = next.partitions, .value_weight = value_weight}, scores.view());
+    auto kept = next.selector.select(ex, scores.view(), next.lengths, next.partitions);
+    return {std::move(kept), std::move(scores)};
+  }
+
+  /// The same, and moves the rows: `compress` calls it, because partition by partition one pass does both.
+  template <executor E, view_with_keys V, writable_plane... More>
+  requires reachable_from<V, E> && writable_plane<decltype(V::keys)> decision<E> decide_and_compact(E const& ex,
+                                                                                                    V const& view,
+                                                                                                    state& s,
+                                                                                                    More const&... more)
+  const {
+    due const next = due_of(ex, view, s);
+    auto scores = make_scores(ex, view.heads(), longest(view.keys));
+    auto kept = next.selector.room(ex, next.lengths, next.partitions);
+    lag_compact(ex, view, {next.partitions, value_weight, next.selector.quota}, scores.view(), kept, more...);
     return {std::move(kept), std::move(scores)};
   }
 
  private:
+  /// What there is to judge.
+  struct due {
+    lag_partitions partitions{};
+    partition_top_k selector{};
+    std::pmr::vector<int> lengths;
+    bool any = false;
+  };
+
+  template <executor E, view_with_keys V>
+  due due_of(E const& ex, V const& view, state& s) const {
+    check();
+    if (s.first.empty()) s.first.assign(static_cast<std::size_t>(view.heads()), sink);
+    detail::expects(static_cast<int>(s.first.size()) == view.heads(), "lag_kv", "the number of heads has changed",
+                    "heads", view.heads(), "before", s.first.size());
+    due next{{.first = s.first, .lag = lag}, {keep.part_of(lag)}, std::pmr::vector<int>(ex.resource())};
+    s.decided = s.first;
+    for (int h = 0; h < view.heads(); ++h) {
+      next.lengths.push_back(view.tokens(h));
+      int const judged = next.partitions.judged(h, view.tokens(h));
+      s.decided[static_cast<std::size_t>(h)] += judged * next.selector.quota;
+      next.any = next.any || judged > 0;
+    }
+    return next;
+  }
+
   void check() const {
     keep.check();
     detail::expects(lag >= 2, "lag_kv", "lag must be at least 2", "lag", lag);

@@ -46,6 +46,12 @@ struct lag_scores_fn {
   template <executor E, view_with_keys V>
   requires reachable_from<V, E>
   void operator()(E const& ex, V const& view, parameters const& p, scores_view<E> out) const {
+    check(view, p, out);
+    kernel<lag_scores_fn, E>::run(ex, view, p, out);
+  }
+
+  template <view_with_keys V, class Memory>
+  static void check(V const& view, parameters const& p, matrix_view<float, Memory> out) {
     detail::check_scores("lag_scores", view.keys, out);
     detail::expects(p.partitions.lag >= 2, "lag_scores", "lag must be at least 2", "lag", p.partitions.lag);
     detail::expects(static_cast<int>(p.partitions.first.size()) == view.heads(), "lag_scores",
@@ -59,7 +65,6 @@ struct lag_scores_fn {
       detail::expects(p.value_weight == 0.0F, "lag_scores", "without values, value_weight must be 0", "value_weight",
                       p.value_weight);
     }
-    kernel<lag_scores_fn, E>::run(ex, view, p, out);
   }
 };
 inline constexpr lag_scores_fn lag_scores{};

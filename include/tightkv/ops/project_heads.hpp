@@ -82,7 +82,6 @@ struct kernel<project_heads_fn, basic_plain_cpu<F>> {
   }
 };
 
-template <class F>
-struct kernel<project_heads_fn, basic_cpu<F>> : kernel<project_heads_fn, basic_plain_cpu<F>> {};
-
 }  // namespace tightkv
+
+#include <tightkv/cpu/project_heads.hpp>  // the fast kernel

@@ -28,6 +28,12 @@ struct select_partitions_fn {
   template <executor E>
   void operator()(E const& ex, matrix_view<float const, typename E::memory> scores, parameters const& s,
                   basic_plan<typename E::memory>& p) const {
+    check(scores, s, p);
+    kernel<select_partitions_fn, E>::run(ex, scores, s, p);
+  }
+
+  template <class Memory>
+  static void check(matrix_view<float const, Memory> scores, parameters const& s, plan_shape const& p) {
     detail::expects(s.partitions.lag >= 1, "select_partitions", "lag must be at least 1", "lag", s.partitions.lag);
     detail::expects(0 <= s.quota && s.quota <= s.partitions.lag, "select_partitions",
                     "the quota must lie between 0 and the partition's length", "quota", s.quota, "lag",
@@ -40,7 +46,6 @@ struct select_partitions_fn {
                       "the plan has room for another number of tokens", "room", p.after(h), "kept",
                       kept(s, h, p.before(h)));
     }
-    kernel<select_partitions_fn, E>::run(ex, scores, s, p);
   }
 };
 inline constexpr select_partitions_fn select_partitions{};

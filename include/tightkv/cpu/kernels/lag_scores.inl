@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Bit patterns of 16-bit floats in an order that integer comparisons understand, and back.
-TIGHTKV_INLINE shorts ordered(shorts x) { return x ^ ((x >> 15) & all<shorts>(std::int16_t{0x7fff})); }
-
-/// Values of a 16-bit type, from their ordered patterns; poison as in `ranges_of`.
+/// Values of a 16-bit type from their patterns; poison as in `ranges_of`.
 template <class T>
 TIGHTKV_INLINE floats store_values(float* to, shorts patterns, floats poison) {
   T values[lanes<shorts>];
-  store(reinterpret_cast<std::int16_t*>(values), ordered(patterns));
+  store(reinterpret_cast<std::int16_t*>(values), patterns);
   for (int i = 0; i < lanes<shorts>; i += lanes<floats>) {
     floats const x = load<floats>(values + i);
     store(to + i, x);
@@ -48,30 +45,39 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
   return bits(is_nan(poison[0])) == 0;
 }
 
-/// The same for 16-bit types, as integers: no conversion, and twice as many at a time.
+/// The same for 16-bit types, as integers: no conversion, and twice as many at a time. Such patterns are a sign and a
+/// magnitude. The greatest unsigned pattern is that of the lowest negative number, if there is any; the greatest signed
+/// one that of the highest number, if any is positive; and the least signed one is right for the other cases.
 template <int Vectors, class T>
 TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, float* low, float* high) {
-  shorts lowest[Vectors];
-  shorts highest[Vectors];
+  shorts least[Vectors];
+  shorts most[Vectors];
+  shorts most_unsigned[Vectors];
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) {
-    lowest[v] = all<shorts>(std::int16_t{0x7fff});
-    highest[v] = all<shorts>(std::int16_t{-0x7fff - 1});
+    least[v] = all<shorts>(std::int16_t{0x7fff});
+    most[v] = all<shorts>(std::int16_t{-0x7fff - 1});
+    most_unsigned[v] = all<shorts>(std::int16_t{0});
   }
   for (int t = 0; t < count; ++t) {
     auto const* const row = reinterpret_cast<std::int16_t const*>(rows[t]) + channel;
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      shorts const x = ordered(load<shorts>(row + v * lanes<shorts>));
-      lowest[v] = min(lowest[v], x);
-      highest[v] = max(highest[v], x);
+      shorts const x = load<shorts>(row + v * lanes<shorts>);
+      least[v] = min(least[v], x);
+      most[v] = max(most[v], x);
+      most_unsigned[v] = max_unsigned(most_unsigned[v], x);
     }
   }
   floats poison = all<floats>(0.0F);
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) {
-    poison = store_values<T>(low + channel + v * lanes<shorts>, lowest[v], poison);
-    poison = store_values<T>(high + channel + v * lanes<shorts>, highest[v], poison);
+    shorts const negative = most_unsigned[v] >> 15;
+    shorts const lowest = (most_unsigned[v] & negative) | (least[v] & ~negative);
+    shorts const no_positive = most[v] >> 15;
+    shorts const highest = (least[v] & no_positive) | (most[v] & ~no_positive);
+    poison = store_values<T>(low + channel + v * lanes<shorts>, lowest, poison);
+    poison = store_values<T>(high + channel + v * lanes<shorts>, highest, poison);
   }
   return bits(is_nan(poison)) == 0;
 }
@@ -116,65 +122,90 @@ inline int measure(vectors, T const* const* rows, int count, int dim, lag_channe
   return channels;
 }
 
-/// Adds 16 normalised channels of some rows to their sums.
-template <int Rows, class T>
-TIGHTKV_INLINE void add_normalised(T const* const (&row)[Rows], int c, floats low, floats scale, floats (&sum)[Rows]) {
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) sum[r] = fma(load<floats>(row[r] + c) - low, scale, sum[r]);
-}
+/// Rows that will be needed: their lines are asked for one after another, a few at a time, since a core that asks for
+/// many at once waits.
+template <class T>
+struct rows_ahead {
+  T const* const* rows;
+  int count;  // may be 0
+  int bytes;  // of a row
+  int row = 0;
+  int byte = 0;
 
-/// Adds the squares of their deviations from the mean.
-template <int Rows, class T>
-TIGHTKV_INLINE void add_squares(T const* const (&row)[Rows], int c, floats low, floats scale, ints used,
-                                floats const (&minus_mean)[Rows], floats (&sum)[Rows]) {
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-    floats const addend = as_floats(as_ints(minus_mean[r]) & used);
-    floats const deviation = fma(load<floats>(row[r] + c) - low, scale, addend);
-    sum[r] = fma(deviation, deviation, sum[r]);
-  }
-}
-
-/// spread[r] = the unbiased standard deviation of row r's normalised channels, not finite where it is none. Some rows at
-/// once, because each sum waits for the one before it.
-template <int Rows, class T>
-TIGHTKV_INLINE void spreads_of_some(T const* const (&row)[Rows], int dim, lag_channels const& from, int channels,
-                                    float* spread) {
-  int const whole = dim / lanes<floats> * lanes<floats>;
-  T rest[Rows][lanes<floats>] = {};  // the last channels, and zeros, where they do not fill a vector
-  T const* rests[Rows];
-  floats sum[Rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-    rests[r] = rest[r];
-    sum[r] = all<floats>(0.0F);
-    if (whole < dim) std::memcpy(rest[r], row[r] + whole, static_cast<std::size_t>(dim - whole) * sizeof(T));
-  }
-  T const* const(&last)[Rows] = rests;
-
-  int c = 0;
-  for (; c < whole; c += lanes<floats>)
-    add_normalised(row, c, load<floats>(from.low + c), load<floats>(from.scale + c), sum);
-  if (c < dim) add_normalised(last, 0, load<floats>(from.low + c), load<floats>(from.scale + c), sum);
-
-  floats minus_mean[Rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; r += 4) {
-    four const mean = totals(sum[r], sum[r + 1], sum[r + 2], sum[r + 3]) / (four{} + static_cast<float>(channels));
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      minus_mean[r + i] = all<floats>(-mean[i]);
-      sum[r + i] = all<floats>(0.0F);
+  TIGHTKV_INLINE void fetch(int lines) {
+    for (; lines > 0 && row < count; --lines) {
+      __builtin_prefetch(reinterpret_cast<char const*>(rows[row]) + byte, 0, 2);
+      byte += 64;
+      if (byte >= bytes) {
+        byte = 0;
+        ++row;
+      }
     }
   }
-  floats const(&addend)[Rows] = minus_mean;
-  for (c = 0; c < whole; c += lanes<floats>) {
-    add_squares(row, c, load<floats>(from.low + c), load<floats>(from.scale + c), load<ints>(from.used + c), addend,
-                sum);
+};
+
+/// Adds 16 normalised channels of some rows to their sums, and leaves in `above` where they lie above the low end.
+template <int Rows>
+TIGHTKV_INLINE void add_normalised(floats (&x)[Rows], int c, lag_channels const& from, float* above,
+                                   floats (&sum)[Rows]) {
+  floats const low = load<floats>(from.low + c);
+  floats const scale = load<floats>(from.scale + c);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    floats const offset = x[r] - low;
+    store(above + c * Rows + r * lanes<floats>, offset);
+    sum[r] = fma(offset, scale, sum[r]);
+  }
+}
+
+/// mean[r] = that of row r's normalised channels. Where each channel lies above its low end is left in `above`, a vector
+/// of each row after another, so that the second pass converts nothing.
+template <int Rows, class T>
+TIGHTKV_INLINE void means_of(T const* const (&row)[Rows], int dim, lag_channels const& from, int channels,
+                             rows_ahead<T>& ahead, float* above, float* mean) {
+  floats sum[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) sum[r] = all<floats>(0.0F);
+  floats x[Rows];
+  int c = 0;
+  for (; c + lanes<floats> <= dim; c += lanes<floats>) {
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) x[r] = load<floats>(row[r] + c);
+    add_normalised(x, c, from, above, sum);
+    ahead.fetch(Rows * static_cast<int>(sizeof(T)) / 8);
   }
   if (c < dim) {
-    add_squares(last, 0, load<floats>(from.low + c), load<floats>(from.scale + c), load<ints>(from.used + c), addend,
-                sum);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) x[r] = load_first<floats>(row[r] + c, dim - c);
+    add_normalised(x, c, from, above, sum);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; r += 4) {
+    four const sums = totals(sum[r], sum[r + 1], sum[r + 2], sum[r + 3]);
+    store(mean + r, sums / (four{} + static_cast<float>(channels)));
+  }
+}
+
+/// spread[r] = the unbiased standard deviation of the same channels. `addend(c, x)` is x where a channel counts.
+template <int Rows, class T, class Addend>
+TIGHTKV_INLINE void deviations_of(float const* above, int dim, float const* scales, int channels, float const* mean,
+                                  Addend addend, rows_ahead<T>& ahead, float* spread) {
+  floats sum[Rows];
+  floats minus_mean[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    sum[r] = all<floats>(0.0F);
+    minus_mean[r] = all<floats>(-mean[r]);
+  }
+  for (int c = 0; c < dim; c += lanes<floats>) {
+    floats const scale = load<floats>(scales + c);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      floats const x = load<floats>(above + c * Rows + r * lanes<floats>);
+      floats const deviation = fma(x, scale, addend(c, minus_mean[r]));
+      sum[r] = fma(deviation, deviation, sum[r]);
+    }
+    ahead.fetch(Rows * static_cast<int>(sizeof(T)) / 8);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; r += 4) {
@@ -183,23 +214,46 @@ TIGHTKV_INLINE void spreads_of_some(T const* const (&row)[Rows], int dim, lag_ch
   }
 }
 
-/// spread[i] = that of row i. Fetches the rows `upcoming`, if any, meanwhile.
+struct every_channel {
+  TIGHTKV_INLINE floats operator()(int, floats x) const { return x; }
+};
+struct used_channels {
+  std::int32_t const* used;
+  TIGHTKV_INLINE floats operator()(int c, floats x) const { return as_floats(as_ints(x) & load<ints>(used + c)); }
+};
+
+/// spread[i] = that of row i, not finite where it is none. Fetches the rows `upcoming`, if any, meanwhile. A block of
+/// rows at a time: sums of several rows, because each waits for the one before it, and all means of the block before
+/// the first of them is needed.
+template <class T, class Addend>
+TIGHTKV_INLINE void spreads_with(T const* const* rows, int count, int dim, lag_channels const& from, int channels,
+                                 T const* const* upcoming, float* above, Addend addend, float* spread) {
+  constexpr int at_once = vectors::rows_at_once;
+  constexpr int in_block = lag_channels::rows_of_a_block;
+  int const padded = (dim + lanes<floats> - 1) / lanes<floats> * lanes<floats>;
+  float of_block[in_block];
+  rows_ahead<T> ahead{upcoming, upcoming != nullptr ? count : 0, dim * static_cast<int>(sizeof(T))};
+  for (int t = 0; t < count; t += in_block) {
+    int const found = count - t < in_block ? count - t : in_block;
+    for (int g = 0; g < found; g += at_once) {
+      T const* row[at_once];
+      for (int r = 0; r < at_once; ++r) row[r] = rows[t + (g + r < found ? g + r : g)];
+      T const* const(&group)[at_once] = row;
+      means_of(group, dim, from, channels, ahead, above + g * padded, of_block + g);
+    }
+    for (int g = 0; g < found; g += at_once)
+      deviations_of<at_once>(above + g * padded, dim, from.scale, channels, of_block + g, addend, ahead,
+                             of_block + g);
+    for (int r = 0; r < found; ++r) spread[t + r] = of_block[r];
+  }
+}
 template <class T>
 inline void spreads_of(vectors, T const* const* rows, int count, int dim, lag_channels const& from, int channels,
                        T const* const* upcoming, float* spread) {
-  constexpr int at_once = vectors::rows_at_once;
-  for (int t = 0; t < count; t += at_once) {
-    int const found = count - t < at_once ? count - t : at_once;
-    T const* row[at_once];
-    for (int r = 0; r < at_once; ++r) row[r] = rows[t + (r < found ? r : 0)];
-    for (int r = 0; upcoming != nullptr && r < found; ++r) {
-      auto const* const bytes = reinterpret_cast<char const*>(upcoming[t + r]);
-      for (int b = 0; b < dim * static_cast<int>(sizeof(T)); b += 64) __builtin_prefetch(bytes + b, 0, 2);
-    }
-    T const* const(&all_rows)[at_once] = row;
-    float found_spreads[at_once];
-    spreads_of_some(all_rows, dim, from, channels, found_spreads);
-    for (int r = 0; r < found; ++r) spread[t + r] = found_spreads[r];
+  if (channels == dim && dim % lanes<floats> == 0) {
+    spreads_with(rows, count, dim, from, channels, upcoming, from.above, every_channel{}, spread);
+  } else {
+    spreads_with(rows, count, dim, from, channels, upcoming, from.above, used_channels{from.used}, spread);
   }
 }
 

@@ -50,6 +50,8 @@ inline void products_with(vectors, T const* const* rows, int count, int dim, flo
     int at[4];
     for (int r = 0; r < 4; ++r) at[r] = i + r * quarter < count ? i + r * quarter : i;
     T const* const row[4] = {rows[at[0]], rows[at[1]], rows[at[2]], rows[at[3]]};
+    for (int r = 0; r < 4; ++r)
+      fetch_ahead(rows, at[r], (r + 1) * quarter < count ? (r + 1) * quarter : count, dim);
     floats sum[4] = {zero, zero, zero, zero};
     for (int c = 0; c < whole; c += lanes<floats>) add_products(row, c, load<floats>(other + c), sum);
     if (whole < dim) {

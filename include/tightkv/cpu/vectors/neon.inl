@@ -6,6 +6,7 @@ struct vectors {
   static constexpr int ranges_at_once = 2;
   static constexpr int rows_at_once = 4;    // whose sums registers have room for
   static constexpr int tile_queries = 6;
+  static constexpr int few_queries = 1;  // against four keys
   static constexpr int tile_vectors = 1;  // of keys
 };
 
@@ -53,6 +54,9 @@ TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
 TIGHTKV_INLINE native_shorts max(native_shorts a, native_shorts b) {
   return (native_shorts)vmaxq_s16((int16x8_t)a, (int16x8_t)b);
 }
+TIGHTKV_INLINE native_shorts max_unsigned(native_shorts a, native_shorts b) {
+  return (native_shorts)vmaxq_u16((uint16x8_t)a, (uint16x8_t)b);
+}
 
 TIGHTKV_INLINE native_ints less(native_floats a, native_floats b) { return a < b; }
 TIGHTKV_INLINE native_ints greater(native_ints a, native_ints b) { return a > b; }
@@ -77,6 +81,17 @@ TIGHTKV_INLINE four add_halves(four a, four b) {
 }
 // a0 + a1, a2 + a3, b0 + b1, b2 + b3
 TIGHTKV_INLINE four add_neighbours(four a, four b) { return (four)vpaddq_f32((float32x4_t)a, (float32x4_t)b); }
+// Rows become columns.
+TIGHTKV_INLINE void transpose(four& a, four& b, four& c, four& d) {
+  float32x4_t const ab_low = vzip1q_f32((float32x4_t)a, (float32x4_t)b);
+  float32x4_t const ab_high = vzip2q_f32((float32x4_t)a, (float32x4_t)b);
+  float32x4_t const cd_low = vzip1q_f32((float32x4_t)c, (float32x4_t)d);
+  float32x4_t const cd_high = vzip2q_f32((float32x4_t)c, (float32x4_t)d);
+  a = (four)vcombine_f32(vget_low_f32(ab_low), vget_low_f32(cd_low));
+  b = (four)vcombine_f32(vget_high_f32(ab_low), vget_high_f32(cd_low));
+  c = (four)vcombine_f32(vget_low_f32(ab_high), vget_low_f32(cd_high));
+  d = (four)vcombine_f32(vget_high_f32(ab_high), vget_high_f32(cd_high));
+}
 
 #include <tightkv/cpu/vectors/pair_operations.inl>
 

@@ -46,6 +46,10 @@ TIGHTKV_INLINE pair<V> operator^(pair<V> a, pair<V> b) {
   return {a.lo ^ b.lo, a.hi ^ b.hi};
 }
 template <class V>
+TIGHTKV_INLINE pair<V> operator~(pair<V> a) {
+  return {~a.lo, ~a.hi};
+}
+template <class V>
 TIGHTKV_INLINE pair<V> operator<<(pair<V> a, int by) {
   return {a.lo << by, a.hi << by};
 }
@@ -69,6 +73,10 @@ TIGHTKV_INLINE pair<V> min(pair<V> a, pair<V> b) {
 template <class V>
 TIGHTKV_INLINE pair<V> max(pair<V> a, pair<V> b) {
   return {max(a.lo, b.lo), max(a.hi, b.hi)};
+}
+template <class V>
+TIGHTKV_INLINE pair<V> max_unsigned(pair<V> a, pair<V> b) {
+  return {max_unsigned(a.lo, b.lo), max_unsigned(a.hi, b.hi)};
 }
 
 template <class V>

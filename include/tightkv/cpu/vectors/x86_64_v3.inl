@@ -7,6 +7,7 @@ struct vectors {
   static constexpr int ranges_at_once = 2;
   static constexpr int rows_at_once = 4;    // whose sums registers have room for
   static constexpr int tile_queries = 6;
+  static constexpr int few_queries = 1;  // against four keys
   static constexpr int tile_vectors = 1;  // of keys
 };
 
@@ -52,6 +53,9 @@ TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
 }
 TIGHTKV_INLINE native_shorts max(native_shorts a, native_shorts b) {
   return (native_shorts)_mm256_max_epi16((__m256i)a, (__m256i)b);
+}
+TIGHTKV_INLINE native_shorts max_unsigned(native_shorts a, native_shorts b) {
+  return (native_shorts)_mm256_max_epu16((__m256i)a, (__m256i)b);
 }
 
 TIGHTKV_INLINE native_ints less(native_floats a, native_floats b) { return a < b; }

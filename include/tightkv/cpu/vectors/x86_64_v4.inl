@@ -7,6 +7,7 @@ struct vectors {
   static constexpr int ranges_at_once = 8;  // minima, and as many maxima, that registers have room for
   static constexpr int rows_at_once = 8;    // whose sums registers have room for
   static constexpr int tile_queries = 8;
+  static constexpr int few_queries = 4;  // against four keys
   static constexpr int tile_vectors = 3;  // of keys
 };
 
@@ -51,6 +52,9 @@ TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
 }
 TIGHTKV_INLINE native_shorts max(native_shorts a, native_shorts b) {
   return (native_shorts)_mm512_max_epi16((__m512i)a, (__m512i)b);
+}
+TIGHTKV_INLINE native_shorts max_unsigned(native_shorts a, native_shorts b) {
+  return (native_shorts)_mm512_max_epu16((__m512i)a, (__m512i)b);
 }
 
 TIGHTKV_INLINE __mmask16 less(native_floats a, native_floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
