@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include <tightkv/cuda/batch.cuh>
 #include <tightkv/cuda/block.cuh>
@@ -142,8 +143,8 @@ __global__ void __launch_bounds__(gram_tuning::threads)
 }
 
 /// A block per pair of tiles adds its slices to the caller's sums, on both sides of the diagonal.
-__global__ inline void __launch_bounds__(gram_tuning::threads)
-    join_slices_kernel(gram_room room, gram_view<device_memory> out) {
+template <class Room>
+__global__ void __launch_bounds__(gram_tuning::threads) join_slices_kernel(Room room, gram_view<device_memory> out) {
   using tuning = gram_tuning;
   int const number = static_cast<int>(blockIdx.x);
   tile_pair const pair(number);
@@ -199,7 +200,8 @@ struct kernel<gram_update_fn, cuda> {
     detail::launch(ex, "gram_update", detail::gram_tiles_kernel<part_type>,
                    {dim3(pairs, static_cast<unsigned>(room.slices)), tuning::threads, tuning::shared_bytes}, part,
                    group, room);
-    detail::launch(ex, "gram_update", detail::join_slices_kernel, {pairs, tuning::threads}, room, out);
+    detail::launch(ex, "gram_update", detail::join_slices_kernel<detail::gram_room>, {pairs, tuning::threads}, room,
+                   out);
 
     int on_host[2] = {};
     detail::copy_bytes(ex, on_host, added.data(), sizeof on_host, cudaMemcpyDeviceToHost);

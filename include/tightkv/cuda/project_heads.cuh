@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include <tightkv/cuda/batch.cuh>
 #include <tightkv/cuda/block.cuh>
@@ -114,7 +115,9 @@ struct kernel<project_heads_fn, cuda> {
       int const heads = std::min(at_once, to.heads() - first);
       auto const source = detail::part_of(from, first * together, heads * together);
       auto const target = detail::part_of(to, first, heads);
-      detail::launch(ex, "project_heads", detail::project_heads_kernel<decltype(source), decltype(target)>,
+      using from_type = std::remove_cvref_t<decltype(source)>;
+      using to_type = std::remove_cvref_t<decltype(target)>;
+      detail::launch(ex, "project_heads", detail::project_heads_kernel<from_type, to_type>,
                      {dim3(static_cast<unsigned>(heads), detail::blocks_for(longest(to), tuning::tokens),
                            detail::blocks_for(to.head_dim(), tuning::outputs)),
                       tuning::threads, tuning::shared_bytes},
