@@ -315,8 +315,9 @@ class attention_of_few {
   std::pmr::memory_resource* memory_;
 };
 
-/// Whether keys are not worth packing for so many queries of all query heads that share them.
-inline bool are_few(int queries) noexcept { return queries <= attention_of_few::most_queries; }
+/// Whether keys are not worth packing for so many queries of all query heads that share them. None at all, as where
+/// nothing was appended, leave no room to write to.
+inline bool are_few(int queries) noexcept { return 0 < queries && queries <= attention_of_few::most_queries; }
 
 }  // namespace TIGHTKV_KERNELS_FOR
 }  // namespace tightkv::detail
