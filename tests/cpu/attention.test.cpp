@@ -43,10 +43,10 @@ void expect_near_plain(tightkv::matrix<float> const& fast, tightkv::matrix<float
 
 template <class V>
 void expect_as_plain(V const& view, int tokens, int queries) {
-  std::vector<int> const all(head_count, queries);
-  auto const mass = [&](auto const& ex) {
+  auto const mass = [&](auto const& ex, int last) {
+    std::vector<int> const of_each_head(head_count, last);
     tightkv::matrix<float> out(head_count, tokens, 0.25F);
-    tightkv::attention_mass(ex, view, all, out.view());
+    tightkv::attention_mass(ex, view, of_each_head, out.view());
     return out;
   };
   auto const window = [&](auto const& ex) {
@@ -54,11 +54,13 @@ void expect_as_plain(V const& view, int tokens, int queries) {
     tightkv::window_attention(ex, view, std::max(1, queries - 1), out.view());
     return out;
   };
-  auto const plain_mass = mass(tightkv::plain_cpu{});
+  auto const plain_mass = mass(tightkv::plain_cpu{}, queries);
+  auto const plain_of_none = mass(tightkv::plain_cpu{}, 0);  // where nothing was appended
   auto const plain_window = window(tightkv::plain_cpu{});
   for (auto const set : instruction_sets()) {
     SCOPED_TRACE(testing::Message() << "instruction set " << static_cast<int>(set));
-    expect_near_plain(mass(tightkv::cpu{}.with(set)), plain_mass);
+    expect_near_plain(mass(tightkv::cpu{}.with(set), queries), plain_mass);
+    expect_near_plain(mass(tightkv::cpu{}.with(set), 0), plain_of_none);
     expect_near_plain(window(tightkv::cpu{}.with(set)), plain_window);
   }
 }
