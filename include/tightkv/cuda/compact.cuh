@@ -17,13 +17,27 @@ namespace detail {
 struct compact_tuning {
   static constexpr int threads = 256;
   static constexpr int pieces_per_thread = 2;
-  static constexpr int pieces = threads * pieces_per_thread;  // between two barriers
-  static constexpr int enough_blocks = 1024;
+  static constexpr int pieces = threads * pieces_per_thread;  // of a tile
+  static constexpr int stages = 4;                            // tiles: one is written while the others arrive
+  static constexpr int blocks = 6;                            // on a processor
+  static constexpr int enough_blocks = 512;
+  static constexpr std::size_t ring_bytes = std::size_t{16} * stages * pieces;
 };
 
 /// Rows are moved in pieces of 16 bytes' worth of elements.
 template <class T>
 using row_pieces = row_team<std::remove_const_t<T>, 16>;
+
+/// Begins to bring the piece from element `first` on to shared memory.
+template <class T>
+__device__ __forceinline__ void begin_piece(row<T> const& r, int first, shared<std::remove_const_t<T>> to) {
+  if (row_pieces<T>::aligned(r.data, r.size)) return begin_copy<std::remove_const_t<T>>(to, r.data + first);
+  shared_as<typename row_pieces<T>::packet_type>(to)[0] = row_pieces<T>::read(r, first);
+}
+template <class Row, class T>
+__device__ __forceinline__ void begin_piece(Row const& r, int first, shared<T> to) {
+  shared_as<typename row_pieces<T>::packet_type>(to)[0] = row_pieces<T>::read(r, first);
+}
 
 template <class T>
 __device__ void write_piece(row<T> const& r, int first, typename row_pieces<T>::packet_type const& p) {
@@ -56,75 +70,103 @@ struct piece_order<row<T>> {
 };
 
 /// Moves pieces [begin, begin + width) of the kept rows of a head. For all threads of a block, which owns those pieces.
-/// `sources` has room for two tiles of rows. While a tile is written, the next one is read: rows only move forward, so
-/// what a later tile reads is never what an earlier one writes.
+/// While a tile is written, the next ones are on their way: rows only move forward, so what a later tile reads is never
+/// what an earlier one writes. A piece is brought to shared memory and written from there by the same thread.
 template <class Head>
-__device__ void move_pieces(Head const& rows, int begin, int width, int const* kept, int count, shared<int> sources) {
-  using row_type = std::remove_cvref_t<decltype(rows[0])>;
-  using team = row_pieces<std::remove_cvref_t<decltype(rows[0][0])>>;
-  constexpr int mine = compact_tuning::pieces_per_thread;
-  int const tile = compact_tuning::pieces / width;
-  int const thread = static_cast<int>(threadIdx.x);
+class piece_mover {
+ public:
+  using row_type = std::remove_cvref_t<decltype(std::declval<Head const&>()[0])>;
+  using T = std::remove_cvref_t<decltype(std::declval<row_type const&>()[0])>;
+  using team = row_pieces<T>;
 
-  // The row of the tile, and the first element, of a thread's m-th piece.
-  auto const row_of = [&](int m) {
-    int const i = m * compact_tuning::threads + thread;
-    return piece_order<row_type>::along_rows ? i / width : i % tile;
-  };
-  auto const element_of = [&](int m) {
-    int const i = m * compact_tuning::threads + thread;
-    return (begin + (piece_order<row_type>::along_rows ? i % width : i / tile)) * team::width;
-  };
-  struct pieces {
-    typename team::packet_type of[mine];
-    unsigned moves;  // bit m: the m-th one
-  };
-  auto const read = [&](int first, shared<int> from) {
-    pieces p;
-    p.moves = 0;
-#pragma unroll
-    for (int m = 0; m < mine; ++m) {
-      int const row = row_of(m);
-      int const element = element_of(m);
-      if (row >= tile || first + row >= count || element >= (begin + width) * team::width) continue;
-      int const source = from[row];
-      if (source == first + row) continue;
-      p.of[m] = team::read(rows[source], element);
-      p.moves |= 1U << m;
-    }
-    return p;
-  };
-  int ahead[mine];
-  auto const load_sources = [&](int first) {
-#pragma unroll
-    for (int m = 0; m < mine; ++m) {
-      int const i = m * compact_tuning::threads + thread;
-      ahead[m] = i < tile && first + i < count ? load(kept + first + i) : 0;
-    }
-  };
-  auto const store_sources = [&](shared<int> to) {
-#pragma unroll
-    for (int m = 0; m < mine; ++m) to[m * compact_tuning::threads + thread] = ahead[m];
-  };
+  __device__ piece_mover(Head const& rows, int begin, int width, int const* kept, int count)
+      : rows_(rows), begin_(begin), width_(width), tile_(compact_tuning::pieces / width), kept_(kept), count_(count) {}
 
-  for (int turn = 0; turn < 2; ++turn) {
-    load_sources(turn * tile);
-    store_sources(sources + turn * compact_tuning::pieces);
+  __device__ void move() {
+    constexpr int ahead = compact_tuning::stages - 1;
+    for (int tile = 0; tile < ahead; ++tile) {
+      load_sources(tile);
+      store_sources(tile);
+      __syncthreads();
+      bring(tile);
+    }
+    load_sources(ahead);
+    store_sources(ahead);
+    load_sources(ahead + 1);
+    for (int tile = 0; tile * tile_ < count_; ++tile) {
+      wait_for_all_but<ahead - 1>();
+      __syncthreads();  // every row of the tile has been read before one is overwritten
+      bring(tile + ahead);
+      store_sources(tile + ahead + 1);
+      load_sources(tile + ahead + 2);
+      write(tile);
+    }
   }
-  __syncthreads();
-  auto now = read(0, sources);
-  for (int first = 0, turn = 0; first < count; first += tile, turn ^= 1) {
-    load_sources(first + 2 * tile);
-    __syncthreads();  // every row of the tile has been read before one is overwritten
-    auto const next = read(first + tile, sources + (turn ^ 1) * compact_tuning::pieces);
+
+ private:
+  static constexpr int mine = compact_tuning::pieces_per_thread;
+  static constexpr bool along_rows = piece_order<row_type>::along_rows;
+
+  static __device__ int piece(int m) { return m * compact_tuning::threads + static_cast<int>(threadIdx.x); }
+  /// The row of the tile, and the first element, of a thread's m-th piece.
+  __device__ int row_of(int m) const { return along_rows ? piece(m) / width_ : piece(m) % tile_; }
+  __device__ int element_of(int m) const {
+    return (begin_ + (along_rows ? piece(m) % width_ : piece(m) / tile_)) * team::width;
+  }
+  __device__ shared<T> landing(int tile, int m) const {
+    int const place = tile % compact_tuning::stages * compact_tuning::pieces + piece(m);
+    return dynamic_shared<T>() + place * team::width;
+  }
+  static __device__ shared<int> sources(int tile) {
+    return dynamic_shared<int>(compact_tuning::ring_bytes) + tile % 2 * compact_tuning::pieces;
+  }
+
+  /// Where the rows of a tile come from: a thread has some of them until they are stored for all.
+  __device__ void load_sources(int tile) {
 #pragma unroll
     for (int m = 0; m < mine; ++m) {
-      if ((now.moves >> m & 1U) != 0) write_piece(rows[first + row_of(m)], element_of(m), now.of[m]);
+      int const row = tile * tile_ + piece(m);
+      sources_[m] = piece(m) < tile_ && row < count_ ? load(kept_ + row) : 0;
     }
-    store_sources(sources + turn * compact_tuning::pieces);
-    now = next;
   }
-}
+  __device__ void store_sources(int tile) const {
+#pragma unroll
+    for (int m = 0; m < mine; ++m) sources(tile)[piece(m)] = sources_[m];
+  }
+
+  __device__ void bring(int tile) {
+    moves_ <<= mine;
+#pragma unroll
+    for (int m = 0; m < mine; ++m) {
+      int const r = row_of(m);
+      int const to = tile * tile_ + r;
+      if (r >= tile_ || to >= count_ || (!along_rows && piece(m) >= tile_ * width_)) continue;
+      int const from = sources(tile)[r];
+      if (from == to) continue;
+      begin_piece(rows_[from], element_of(m), landing(tile, m));
+      moves_ |= 1U << m;
+    }
+    end_batch();
+  }
+  __device__ void write(int tile) const {
+    unsigned const moves = moves_ >> (mine * (compact_tuning::stages - 1));
+#pragma unroll
+    for (int m = 0; m < mine; ++m) {
+      if ((moves >> m & 1U) == 0) continue;
+      typename team::packet_type const p = shared_as<typename team::packet_type>(landing(tile, m))[0];
+      write_piece(rows_[tile * tile_ + row_of(m)], element_of(m), p);
+    }
+  }
+
+  Head rows_;
+  int begin_;
+  int width_;
+  int tile_;  // rows of a tile
+  int const* kept_;
+  int count_;
+  int sources_[mine] = {};
+  unsigned moves_ = 0;  // `mine` bits for each tile on its way, the latest one's the lowest
+};
 
 /// Planes of different types, as one argument of a kernel.
 template <class... P>
@@ -154,7 +196,7 @@ plane_list<P, More...> list_of(P const& first, More const&... more) {
 }
 
 template <class Planes>
-__global__ void __launch_bounds__(compact_tuning::threads, 3)
+__global__ void __launch_bounds__(compact_tuning::threads, compact_tuning::blocks)
     compact_kernel(device_plan p, int first_head, __grid_constant__ Planes const planes) {
   int const h = first_head + static_cast<int>(blockIdx.x);
   planes.visit(blockIdx.z, [&](auto const& rows) {
@@ -163,8 +205,10 @@ __global__ void __launch_bounds__(compact_tuning::threads, 3)
     int const width = (pieces - 1) / static_cast<int>(gridDim.y) + 1;
     int const begin = static_cast<int>(blockIdx.y) * width;
     if (begin >= pieces || p.after[h] == p.before[h]) return;
-    move_pieces(rows.head(h), begin, width < pieces - begin ? width : pieces - begin, p.kept_of(h), p.after[h],
-                dynamic_shared<int>());
+    auto const head = rows.head(h);
+    piece_mover<std::remove_cvref_t<decltype(head)>> mover(head, begin, width < pieces - begin ? width : pieces - begin,
+                                                           p.kept_of(h), p.after[h]);
+    mover.move();
   });
 }
 
@@ -190,7 +234,7 @@ struct kernel<compact_fn, cuda> {
           auto const list = detail::list_of(part...);
           detail::launch(ex, "compact", detail::compact_kernel<std::remove_cvref_t<decltype(list)>>,
                          {dim3(static_cast<unsigned>(heads), static_cast<unsigned>(slices), count), tuning::threads,
-                          sizeof(int) * 2 * tuning::pieces},
+                          tuning::ring_bytes + sizeof(int) * 2 * tuning::pieces},
                          p.device(), first, list);
         },
         planes...);

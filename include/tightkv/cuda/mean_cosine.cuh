@@ -8,7 +8,7 @@
 #include <tightkv/cuda/batch.cuh>
 #include <tightkv/cuda/block.cuh>
 #include <tightkv/cuda/executor.cuh>
-#include <tightkv/cuda/row_norms.cuh>
+#include <tightkv/cuda/row_tile.cuh>
 #include <tightkv/ops/mean_cosine.hpp>
 
 namespace tightkv {
@@ -29,128 +29,131 @@ struct cosine_room {
   __device__ float* direction(int h) const { return directions + static_cast<std::ptrdiff_t>(h) * head_dim; }
 };
 
-/// Of shared memory, so that rows can follow.
-TIGHTKV_HD inline std::size_t direction_bytes(int head_dim) {
-  return (sizeof(float) * static_cast<std::size_t>(head_dim) + 127) / 128 * 128;
+/// Floats of shared memory for a direction: whole steps of 16, so that rows can follow.
+TIGHTKV_HD inline int direction_size(int head_dim) {
+  return (head_dim + lane_sum::lanes - 1) / lane_sum::lanes * lane_sum::lanes;
 }
 
-/// The shared memory of a block that sums rows: their scales, their sum, and the rows of all warps.
-struct direction_room {
-  static constexpr std::size_t scale_bytes = sizeof(float) * mean_cosine_fn::block;
+/// The shared memory of a block: a scale per row, a direction, and a tile of rows.
+struct cosine_shared {
+  static constexpr int scales = row_tile_tuning::most_rows;
+  int head_dim;
 
-  TIGHTKV_HD static std::size_t before_rows(int head_dim) { return scale_bytes + direction_bytes(head_dim); }
-  static __device__ shared<float> scales() { return dynamic_shared<float>(); }
-  static __device__ shared<float> sums() { return dynamic_shared<float>(scale_bytes); }
+  TIGHTKV_HD std::size_t before_rows() const {
+    return sizeof(float) * static_cast<std::size_t>(scales + direction_size(head_dim));
+  }
+  __device__ shared<float> scale() const { return dynamic_shared<float>(); }
+  __device__ shared<float> direction() const { return dynamic_shared<float>() + scales; }
 };
 
-/// Adds the unit rows of [begin, begin + count) to `direction_room::sums`, in order, and writes their inverse norms.
-/// Each warp brings rows of its own and finds their norms; then each thread adds up channels of all warps' rows.
-template <class T, class Head>
-__device__ void sum_unit_rows(Head const& head, int begin, int count, int head_dim, float* inverse_norms) {
-  using staged = staged_rows<T>;
-  using team = typename staged::team;
-  auto const scales = direction_room::scales();
-  auto const sums = direction_room::sums();
-  auto const all_rows = dynamic_shared<T>(direction_room::before_rows(head_dim));
-  staged const rows(all_rows, head_dim);
-  int const warps = warps_of_block();
-  int const threads = static_cast<int>(blockDim.x);
-  auto const first_of = [&](int round) { return (round * warps + warp_of_block()) * staged::rows; };
-  auto const count_of = [&](int round) {
-    int const left = count - first_of(round);
-    return left < 0 ? 0 : left < staged::rows ? left : staged::rows;
-  };
-  for (int d = static_cast<int>(threadIdx.x); d < head_dim; d += threads) sums[d] = 0.0F;
-  rows.bring(head, begin + first_of(0), count_of(0), 0);
-  for (int round = 0; round * warps * staged::rows < count; ++round) {
-    int const stage = round % staged_rows_tuning::stages;
-    rows.bring(head, begin + first_of(round + 1), count_of(round + 1), (round + 1) % staged_rows_tuning::stages);
-    wait_for_all_but<1>();
-    __syncwarp();
-    int const row = team::index() % team::per_warp;
-    bool const there = row < count_of(round);
-    float const scale = inverse_root(rows.sum(stage, there, add_square{}));
-    if (there && team::member() == 0) {
-      scales[warp_of_block() * staged::rows + row] = scale;
-      store(inverse_norms + begin + first_of(round) + row, scale);
+/// Neighbouring channels that one thread adds up.
+template <class T>
+using channel_pair = packet<T, 2 * static_cast<int>(sizeof(T))>;
+
+/// Adds the first `count` rows of a tile, each times its scale, to the direction, in order; those whose scale is NaN
+/// take no part. For all threads of the block, each of which has two channels.
+template <class T>
+__device__ void add_unit_rows(row_tile<T> const& tile, int count, cosine_shared const& memory) {
+  using pair = channel_pair<T>;
+  auto const direction = shared_as<packet<float, 8>>(memory.direction());
+  auto const scale = memory.scale();
+  int const pairs = (tile.head_dim + 1) / 2;
+  for (int c = static_cast<int>(threadIdx.x); c < pairs; c += static_cast<int>(blockDim.x)) {
+    auto const rows = shared_as<pair>(tile.data) + c;
+    int const stride = tile.stride * (row_tile<T>::piece / 2);
+    packet<float, 8> sum = direction[c];
+#pragma unroll 4
+    for (int i = 0; i < count; ++i) {
+      pair const x = rows[i * stride];
+      float const unit = scale[i];
+      if (unit != unit) continue;
+      sum.element[0] = fma(element_of(x, 0), unit, sum.element[0]);
+      sum.element[1] = fma(element_of(x, 1), unit, sum.element[1]);
     }
-    __syncthreads();
-    int const left = count - round * warps * staged::rows;
-    for (int d = static_cast<int>(threadIdx.x); d < head_dim; d += threads) {
-      float sum = sums[d];
-      for (int i = 0; i < left && i < warps * staged::rows; ++i) {
-        float const unit = scales[i];
-        int const of_warp = i / staged::rows * staged_rows_tuning::stages * staged::rows;
-        T const x = all_rows[(of_warp + stage * staged::rows + i % staged::rows) * rows.stride + d];
-        if (unit == unit) sum = fma(to_float(x), unit, sum);
-      }
-      sums[d] = sum;
-    }
-    __syncthreads();
+    direction[c] = sum;
   }
 }
 
 /// A block per block of rows. The last one of a head to finish adds them up, in order.
 template <class P>
-__global__ void __launch_bounds__(staged_rows_tuning::most_warps* warp_size)
+__global__ void __launch_bounds__(row_tile_tuning::most_rows)
     cosine_directions_kernel(__grid_constant__ P const rows, int first_head, cosine_room room,
                              matrix_view<float, device_memory> out) {
+  using T = typename P::value_type;
   int const h = first_head + static_cast<int>(blockIdx.x);
+  int const thread = static_cast<int>(threadIdx.x);
   int const threads = static_cast<int>(blockDim.x);
   auto const head = rows.head(h);
   int const begin = static_cast<int>(blockIdx.y) * mean_cosine_fn::block;
   if (begin >= head.tokens()) return;
-  int const count = head.tokens() - begin < mean_cosine_fn::block ? head.tokens() - begin : mean_cosine_fn::block;
-  sum_unit_rows<typename P::value_type>(head, begin, count, room.head_dim, out.row(h));
-  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += threads) {
-    float const sum = direction_room::sums()[d];
+  int const end = head.tokens() - begin < mean_cosine_fn::block ? head.tokens() : begin + mean_cosine_fn::block;
+
+  cosine_shared const memory{room.head_dim};
+  for (int d = thread; d < direction_size(room.head_dim); d += threads) memory.direction()[d] = 0.0F;
+  row_tile<T> const tile(dynamic_shared<T>(memory.before_rows()), room.head_dim);
+  for (int t = begin; t < end; t += threads) {
+    int const count = end - t < threads ? end - t : threads;
+    tile.bring(head, t, count);
+    if (thread < count) {
+      float const scale = inverse_root(tile.sum(thread, add_squares{}));
+      memory.scale()[thread] = scale;
+      store(&out(h, t + thread), scale);
+    }
+    __syncthreads();
+    add_unit_rows(tile, count, memory);
+    __syncthreads();
+  }
+  for (int d = thread; d < room.head_dim; d += threads) {
+    float const sum = memory.direction()[d];
     store(room.of_block(h, static_cast<int>(blockIdx.y)) + d, sum);
   }
   __threadfence();
   __syncthreads();
-  auto const last = shared_as<int>(direction_room::scales());
+  auto const last = shared_as<int>(memory.scale());
   int const blocks = (head.tokens() - 1) / mean_cosine_fn::block + 1;
-  if (threadIdx.x == 0) last[0] = atomicAdd(room.finished + h, 1) == blocks - 1 ? 1 : 0;
+  if (thread == 0) last[0] = atomicAdd(room.finished + h, 1) == blocks - 1 ? 1 : 0;
   __syncthreads();
   if (static_cast<int>(last[0]) == 0) return;
   __threadfence();
 
-  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += threads) {
+  for (int d = thread; d < room.head_dim; d += threads) {
     float sum = 0.0F;
+#pragma unroll 8
     for (int b = 0; b < blocks; ++b) sum += load(room.of_block(h, b) + d);
     store(room.direction(h) + d, sum);
   }
   __syncthreads();
+  if (thread >= warp_size) return;
   using float_team = row_team<float, 16>;
   float const squares =
-      sum_row<float_team>(row<float const>{room.direction(h), room.head_dim}, float_team::index() == 0, add_square{});
-  if (threadIdx.x == 0) store(room.towards + h, inverse_root(squares));
+      sum_row<float_team>(row<float const>{room.direction(h), room.head_dim}, float_team::index() == 0,
+                          [](float sum, int, float x) { return fma(x, x, sum); });
+  if (thread == 0) store(room.towards + h, inverse_root(squares));
 }
 
-struct add_dot {
-  shared<float> with;
-  __device__ float operator()(float sum, int d, float x) const {
-    float const y = with[d];
-    return fma(x, y, sum);
-  }
-};
-
+/// A block brings a tile of rows; then each thread holds one against the direction.
 template <class P>
-__global__ void __launch_bounds__(staged_rows_tuning::most_warps* warp_size)
+__global__ void __launch_bounds__(row_tile_tuning::most_rows)
     cosine_kernel(__grid_constant__ P const rows, int first_head, cosine_room room, float factor,
                   matrix_view<float, device_memory> out) {
   using T = typename P::value_type;
   int const h = first_head + static_cast<int>(blockIdx.x);
-  auto const direction = dynamic_shared<float>();
-  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += static_cast<int>(blockDim.x)) {
-    direction[d] = load(room.direction(h) + d);
+  int const threads = static_cast<int>(blockDim.x);
+  auto const head = rows.head(h);
+  int const begin = static_cast<int>(blockIdx.y) * threads;
+  int const left = head.tokens() - begin;
+  if (left <= 0) return;
+  cosine_shared const memory{room.head_dim};
+  row_tile<T> const tile(dynamic_shared<T>(memory.before_rows()), room.head_dim);
+  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += threads) {
+    memory.direction()[d] = load(room.direction(h) + d);
   }
-  __syncthreads();
   float const towards = load(room.towards + h) * factor;
-  staged_rows<T> const staged(dynamic_shared<T>(direction_bytes(room.head_dim)), room.head_dim);
-  sum_staged_rows(staged, rows.head(h), add_dot{direction}, [&](int t, float dot, bool writes) {
-    if (writes) store(&out(h, t), load(&out(h, t)) * (dot * towards));
-  });
+  tile.bring(head, begin, left < threads ? left : threads);
+  int const row = static_cast<int>(threadIdx.x);
+  if (row >= left) return;
+  float* const score = &out(h, begin + row);
+  store(score, load(score) * (tile.sum(row, add_products{memory.direction()}) * towards));
 }
 
 }  // namespace detail
@@ -171,21 +174,20 @@ struct kernel<mean_cosine_fn, cuda> {
     detail::set_bytes(ex, finished.data(), 0, finished.bytes());
     detail::cosine_room const room{of_blocks.data(), directions.data(),        towards.data(),
                                    finished.data(),  static_cast<int>(blocks), rows.head_dim()};
+    using tile = detail::row_tile<typename P::value_type>;
+    int const tile_rows = tile::rows("mean_cosine", rows.head_dim());
+    auto const bytes = detail::cosine_shared{rows.head_dim()}.before_rows() +
+                       static_cast<std::size_t>(tile_rows * tile::bytes_of_row(rows.head_dim()));
     detail::each_part(
         [&](int first, int count, auto const& part) {
           using rows_type = std::remove_cvref_t<decltype(part)>;
-          using staged = detail::staged_rows<typename P::value_type>;
-          int const warps = staged::warps("mean_cosine", rows.head_dim());
           auto const x = static_cast<unsigned>(count);
-          auto const threads = static_cast<unsigned>(warps * detail::warp_size);
-          auto const row_bytes = static_cast<std::size_t>(warps * staged::bytes_of_warp(rows.head_dim()));
+          auto const threads = static_cast<unsigned>(tile_rows);
           detail::launch(ex, "mean_cosine", detail::cosine_directions_kernel<rows_type>,
-                         {dim3(x, blocks), threads, detail::direction_room::before_rows(rows.head_dim()) + row_bytes},
-                         part, first, room, out);
+                         {dim3(x, blocks), threads, bytes}, part, first, room, out);
           detail::launch(ex, "mean_cosine", detail::cosine_kernel<rows_type>,
-                         {dim3(x, detail::staged_blocks<typename P::value_type>(tokens, warps)), threads,
-                          detail::direction_bytes(rows.head_dim()) + row_bytes},
-                         part, first, room, factor, out);
+                         {dim3(x, detail::blocks_for(tokens, tile_rows)), threads, bytes}, part, first, room, factor,
+                         out);
         },
         rows);
   }

@@ -86,6 +86,25 @@ __device__ __forceinline__ float to_float(T x) {
   return static_cast<float>(x);
 }
 
+/// The i-th element; i must be known to the compiler. The halves of a word are not taken out of it first.
+template <class T, int Bytes>
+__device__ __forceinline__ float element_of(packet<T, Bytes> const& p, int i) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (std::is_same_v<T, bfloat16> && Bytes % 4 == 0) {
+    std::uint32_t const word = bits_as<packet<std::uint32_t, Bytes>>(p).element[i / 2];
+    return bits_as<float>(i % 2 == 0 ? word << 16 : word & 0xffff0000U);
+  }
+#endif
+  return to_float(p.element[i]);
+}
+
+/// Keeps the compiler from working x out a second time instead of remembering it.
+__device__ __forceinline__ void keep_in_register([[maybe_unused]] float& x) {
+#if defined(__CUDA_ARCH__)
+  asm("" : "+f"(x));
+#endif
+}
+
 /// The T that has this value; there must be one.
 template <class T>
 __device__ __forceinline__ T from_float(float x) {
@@ -100,44 +119,61 @@ __device__ __forceinline__ T from_float(float x) {
 #endif
 }
 
-/// The smaller, or the larger, of each two elements; none of them is NaN. One instruction for a pair of 16-bit numbers.
+/// The smaller, or the larger, of each two elements; none of them is NaN. One instruction for each
+/// pair of 16-bit numbers.
 template <class T, int Bytes>
 __device__ __forceinline__ packet<T, Bytes> least(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  if constexpr (Bytes == 4 && sizeof(T) == 2) {
-    std::uint32_t x = bits_as<std::uint32_t>(a);
-    if constexpr (std::is_same_v<T, half>) {
-      asm("min.f16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
-    } else {
-      asm("min.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+  if constexpr (Bytes % 4 == 0 && sizeof(T) == 2) {
+    using words = packet<std::uint32_t, Bytes>;
+    words x = bits_as<words>(a);
+    words const y = bits_as<words>(b);
+#pragma unroll
+    for (int i = 0; i < words::size; ++i) {
+      if constexpr (std::is_same_v<T, half>) {
+        asm("min.f16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
+      } else {
+        asm("min.bf16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
+      }
     }
     return bits_as<packet<T, Bytes>>(x);
-  }
+  } else
 #endif
-  auto least = a;
-  for (int i = 0; i < packet<T, Bytes>::size; ++i) {
-    if (to_float(b.element[i]) < to_float(a.element[i])) least.element[i] = b.element[i];
+  {
+    auto least = a;
+#pragma unroll
+    for (int i = 0; i < packet<T, Bytes>::size; ++i) {
+      if (to_float(b.element[i]) < to_float(a.element[i])) least.element[i] = b.element[i];
+    }
+    return least;
   }
-  return least;
 }
 template <class T, int Bytes>
 __device__ __forceinline__ packet<T, Bytes> most(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  if constexpr (Bytes == 4 && sizeof(T) == 2) {
-    std::uint32_t x = bits_as<std::uint32_t>(a);
-    if constexpr (std::is_same_v<T, half>) {
-      asm("max.f16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
-    } else {
-      asm("max.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(bits_as<std::uint32_t>(b)));
+  if constexpr (Bytes % 4 == 0 && sizeof(T) == 2) {
+    using words = packet<std::uint32_t, Bytes>;
+    words x = bits_as<words>(a);
+    words const y = bits_as<words>(b);
+#pragma unroll
+    for (int i = 0; i < words::size; ++i) {
+      if constexpr (std::is_same_v<T, half>) {
+        asm("max.f16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
+      } else {
+        asm("max.bf16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
+      }
     }
     return bits_as<packet<T, Bytes>>(x);
-  }
+  } else
 #endif
-  auto most = a;
-  for (int i = 0; i < packet<T, Bytes>::size; ++i) {
-    if (to_float(a.element[i]) < to_float(b.element[i])) most.element[i] = b.element[i];
+  {
+    auto most = a;
+#pragma unroll
+    for (int i = 0; i < packet<T, Bytes>::size; ++i) {
+      if (to_float(a.element[i]) < to_float(b.element[i])) most.element[i] = b.element[i];
+    }
+    return most;
   }
-  return most;
 }
 
 }  // namespace tightkv::detail
