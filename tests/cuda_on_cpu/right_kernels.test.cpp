@@ -117,6 +117,26 @@ TEST(right_kernels, histogram_with_matches_and_atomics) {
   });
 }
 
+__global__ void reductions(int* out) {
+  unsigned const mask = lane() >= 20 ? 0xfff00000U : 0x000fffffU;
+  int const x = lane() - 16;
+  out[threadIdx.x] = __reduce_add_sync(mask, x) * 10000 + __reduce_min_sync(mask, x) * 100 + __reduce_max_sync(mask, x);
+  // As unsigned, what is negative is large.
+  unsigned const most = __reduce_max_sync(mask, static_cast<unsigned>(x));
+  if (most != (lane() >= 20 ? 15U : 0xffffffffU)) out[threadIdx.x] = 0;
+}
+
+TEST(right_kernels, reductions_of_some_lanes) {
+  under_every_seed([&] {
+    std::vector<int> out(64);
+    cuda_on_cpu::launch(reductions, {.grid = 1, .block = 64}, nullptr, "reductions", out.data());
+    for (int i = 0; i < 64; ++i) {
+      bool const upper = i % 32 >= 20;
+      EXPECT_EQ(out[static_cast<std::size_t>(i)], upper ? 114 * 10000 + 400 + 15 : -130 * 10000 - 1600 + 3);
+    }
+  });
+}
+
 __global__ void half_warps(int* out) {
   bool const upper = lane() >= 16;
   unsigned const mask = upper ? 0xffff0000U : 0x0000ffffU;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// `select_top_k` on a GPU: a block per head finds the threshold, then writes the kept tokens in order.
+/// `select_top_k` on a GPU: a block per head reads the scores once to find where the threshold lies, and once more to
+/// mark who is above it.
 #pragma once
 
 #include <algorithm>
@@ -16,65 +17,241 @@ struct select_tuning {
   static constexpr int most_threads = 1024;
   static constexpr int few_threads = 256;
   static constexpr int tokens_for_many = 8192;
-  static constexpr int tokens_per_lane = 4;  // between barriers, when writing
+  static constexpr int words_at_once = 8;        // of 32 tokens each: what a warp has on its way
+  static constexpr int most_marked = 1 << 18;    // tokens whose marks are in shared memory together
+  static constexpr int bins_per_thread = 16;     // of the first histogram; later ones are in a quarter of it, beside
+  static constexpr int few_bins_per_thread = 4;  // the keys of the threshold's bin
+  static constexpr int listed_per_thread = bins_per_thread - few_bins_per_thread;
 };
 
-/// The scores of a head's judged tokens as keys: kept in shared memory where they fit, read again where not.
-struct key_source {
-  shared<std::uint32_t> near;
-  float const* far;
-  bool in_shared;
+/// Calls `f(there, word, score)` for the words of 32 of n scores, batch by batch, all lanes of a warp together; `there`
+/// is whether the lane's token is one of the n. Begins with the first words, or, for a step of -1, with the last. For
+/// all threads of the block.
+template <int Step, class F>
+__device__ void for_each_score(float const* scores, int n, F const& f) {
+  constexpr int words = select_tuning::words_at_once;
+  int const of_block = words * static_cast<int>(blockDim.x);
+  int begin = warp_of_block() * words * warp_size;
+  if (Step < 0) begin += (n - 1) / of_block * of_block;
+  for (; Step > 0 ? begin < n : begin >= 0; begin += Step * of_block) {
+    float const* const p = scores + begin + lane_of_warp();
+    if (begin + words * warp_size <= n) {
+      float x[words];
+#pragma unroll
+      for (int j = 0; j < words; ++j) x[j] = load(p + j * warp_size);
+#pragma unroll
+      for (int j = 0; j < words; ++j) f(true, begin / warp_size + j, x[j]);
+    } else {
+#pragma unroll 1
+      for (int token = begin; token < n; token += warp_size) {
+        bool const there = token + lane_of_warp() < n;
+        f(there, token / warp_size, there ? load(scores + token + lane_of_warp()) : 0.0F);
+      }
+    }
+  }
+}
 
-  __device__ std::uint32_t operator()(int i) const {
-    if (!in_shared) return ordered(load(far + i));
-    std::uint32_t const x = near[i];
-    return x;
+/// The words of 32 of n tokens that belong to a warp.
+struct word_range {
+  int begin, end;
+
+  static __device__ word_range of_warp(int n) {
+    int const words = (n + warp_size - 1) / warp_size;
+    int const each = (words + warps_of_block() - 1) / warps_of_block();
+    int const begin = warp_of_block() * each;
+    return {begin < words ? begin : words, begin + each < words ? begin + each : words};
   }
 };
 
-/// Writes the numbers `begin + i` of the kept i of [0, n), ascending. `room` has two ints per warp.
-template <class Key>
-__device__ void write_kept(Key const& key, int n, threshold const& limit, int begin, int* out, shared<int> room) {
-  constexpr int rounds = select_tuning::tokens_per_lane;
-  int const tokens_at_once = static_cast<int>(blockDim.x) * rounds;
-  int above_before = 0;
-  int equal_before = 0;
-  for (int base = 0, turn = 0; base < n; base += tokens_at_once, turn ^= 1) {
-    int const mine = base + warp_of_block() * warp_size * rounds + lane_of_warp();
-    unsigned above[rounds];
-    unsigned equal[rounds];
-    int of_warp = 0;  // above in the lower half, equal in the upper
-    std::uint32_t x[rounds];
-#pragma unroll
-    for (int r = 0; r < rounds; ++r) x[r] = mine + r * warp_size < n ? key(mine + r * warp_size) : 0;
-#pragma unroll
-    for (int r = 0; r < rounds; ++r) {
-      int const i = mine + r * warp_size;
-      above[r] = __ballot_sync(all_lanes, i < n && x[r] > limit.key);
-      equal[r] = __ballot_sync(all_lanes, i < n && x[r] == limit.key);
-      of_warp += __popc(above[r]) + (__popc(equal[r]) << 16);
+/// A mark of 32 neighbouring tokens: those that are kept for certain, and those in the threshold's bin.
+using token_marks = packet<std::uint32_t, 8>;
+enum mark { above, inside };
+
+/// The marks of a warp's words.
+struct marks_of_warp {
+  shared<token_marks> words;
+  word_range range;
+
+  /// How many marks of a kind there are.
+  __device__ int count(mark kind) const {
+    int found = 0;
+    for (int w = range.begin + lane_of_warp(); w < range.end; w += warp_size) {
+      token_marks const m = words[w];
+      found += __popc(m.element[kind]);
     }
-    auto const totals = room + turn * most_warps;
-    if (lane_of_warp() == 0) totals[warp_of_block()] = of_warp;
+    return __reduce_add_sync(all_lanes, found);
+  }
+
+  /// Calls `f(word, marks, before)`, a word per lane and all lanes together; `before` plus the number of marks of a
+  /// kind in the words before.
+  template <class F>
+  __device__ void for_each(mark kind, int before, F const& f) const {
+    for (int first = range.begin; first < range.end; first += warp_size) {
+      int const w = first + lane_of_warp();
+      token_marks m{};
+      if (w < range.end) m = words[w];
+      int const marked = __popc(m.element[kind]);
+      int const through = sum_up_to_lane(marked);
+      f(w, m, before + through - marked);
+      before += __shfl_sync(all_lanes, through, warp_size - 1);
+    }
+  }
+};
+
+/// Shared memory of `keep_best`.
+struct select_room {
+  shared<int> of_warps;
+  shared<int> bins;
+  shared<token_marks> marks;
+
+  static std::size_t bytes(int threads, int longest) {
+    int const marked = std::min(longest, select_tuning::most_marked);
+    return sizeof(int) * static_cast<std::size_t>(words_of_warps + select_tuning::bins_per_thread * threads) +
+           sizeof(token_marks) * static_cast<std::size_t>((marked + warp_size - 1) / warp_size);
+  }
+  static __device__ select_room in(shared<int> p) {
+    auto const bins = p + words_of_warps;
+    return {p, bins, shared_as<token_marks>(bins + select_tuning::bins_per_thread * static_cast<int>(blockDim.x))};
+  }
+
+  __device__ digit_counts counts() const { return {bins, select_tuning::bins_per_thread, of_warps}; }
+  __device__ digit_counts few_counts() const { return {bins, select_tuning::few_bins_per_thread, of_warps}; }
+  /// Where `few_counts` leaves room.
+  __device__ shared<std::uint32_t> list() const {
+    return shared_as<std::uint32_t>(bins + select_tuning::few_bins_per_thread * static_cast<int>(blockDim.x));
+  }
+
+ private:
+  static constexpr int words_of_warps = (digit_counts::words_of_room + 3) / 4 * 4;
+};
+
+/// Sets the marks of n scores. For all threads of the block.
+__device__ inline void mark_scores(float const* scores, int n, key_bin const& b, shared<token_marks> marks) {
+  float const enough = least_score(b.enough());
+  float const least = least_score(b.low);
+  bool const nan_is_enough = b.enough() == 0;
+  bool const nan_is_inside = b.low == 0;
+  // Last words first: they were read last, and may be in the cache.
+  for_each_score<-1>(scores, n, [&](bool there, int word, float x) {
+    unsigned const kept = __ballot_sync(all_lanes, there & ((x >= enough) | nan_is_enough));
+    unsigned const at_least = __ballot_sync(all_lanes, there & ((x >= least) | nan_is_inside));
+    if (lane_of_warp() == 0) marks[word] = token_marks{{kept, at_least & ~kept}};
+  });
+  __syncthreads();
+}
+
+/// Finds the threshold among the keys inside the bin, all of which fit the list, and marks them anew: above, inside
+/// where only the order of tokens can tell, or neither.
+__device__ inline key_bin decide_inside(float const* scores, key_bin b, marks_of_warp const& marks,
+                                        select_room const& room) {
+  auto const counts = room.few_counts();
+  auto const list = room.list();
+  int const listed = b.size;
+  int const before = sum_over_warps(marks.count(inside), room.of_warps).before;
+  marks.for_each(inside, before, [&](int w, token_marks const& m, int at) {
+    for (auto bits = m.element[inside]; bits != 0; bits &= bits - 1) {
+      list[at++] = ordered(load(scores + w * warp_size + __ffs(static_cast<int>(bits)) - 1));
+    }
+  });
+  while (!b.decided()) {
+    counts.clear();
+    for (int i = static_cast<int>(threadIdx.x); i < listed; i += static_cast<int>(blockDim.x)) counts.add(b, list[i]);
     __syncthreads();
-    int const of_lane = lane_of_warp() < warps_of_block() ? static_cast<int>(totals[lane_of_warp()]) : 0;
-    int const before = over_warp(lane_of_warp() < warp_of_block() ? of_lane : 0, sum_of{});
-    int const all = over_warp(of_lane, sum_of{});
-    int above_here = above_before + (before & 0xffff);
-    int equal_here = equal_before + (before >> 16);
-#pragma unroll
-    for (int r = 0; r < rounds; ++r) {
-      int const better = above_here + __popc(above[r] & lanes_before());
-      int const ties = equal_here + __popc(equal[r] & lanes_before());
-      bool const is_above = (above[r] >> lane_of_warp() & 1U) != 0;
-      bool const is_equal = (equal[r] >> lane_of_warp() & 1U) != 0;
-      int const ties_kept = ties < limit.ties ? ties : limit.ties;
-      if (is_above || (is_equal && ties < limit.ties)) store(out + better + ties_kept, begin + mine + r * warp_size);
-      above_here += __popc(above[r]);
-      equal_here += __popc(equal[r]);
+    b = counts.descend(b);
+  }
+  marks.for_each(inside, before, [&](int w, token_marks m, int at) {
+    auto bits = m.element[inside];
+    if (bits == 0) return;
+    m.element[inside] = 0;
+    for (; bits != 0; bits &= bits - 1) {
+      std::uint32_t const key = list[at++];
+      std::uint32_t const bit = bits & (0U - bits);
+      if (key >= b.enough()) {
+        m.element[above] |= bit;
+      } else if (b.contains(key)) {
+        m.element[inside] |= bit;
+      }
     }
-    above_before += all & 0xffff;
-    equal_before += all >> 16;
+    marks.words[w] = m;
+  });
+  return b;
+}
+
+/// Of the tokens inside, the first `count` are above as well. Returns how many are inside.
+__device__ inline int keep_first_inside(int count, marks_of_warp const& marks, select_room const& room) {
+  auto const here = sum_over_warps(marks.count(inside), room.of_warps);
+  marks.for_each(inside, here.before, [&](int w, token_marks m, int at) {
+    auto const bits = first_bits(m.element[inside], count - at);
+    if (bits == 0) return;
+    m.element[above] |= bits;
+    marks.words[w] = m;
+  });
+  return here.all;
+}
+
+/// Writes the numbers of those above, ascending; `first` is the number of bit 0 of word 0. Returns how many.
+__device__ inline int write_marked(int first, int* out, marks_of_warp const& marks, select_room const& room) {
+  auto const here = sum_over_warps(marks.count(above), room.of_warps);
+  marks.for_each(above, here.before, [&](int w, token_marks const& m, int at) {
+    int const word = w - lane_of_warp();
+    int const words = marks.range.end - word < warp_size ? marks.range.end - word : warp_size;
+    int const token = first + word * warp_size + lane_of_warp();
+    for (int i = 0; i < words; ++i) {
+      unsigned const bits = __shfl_sync(all_lanes, m.element[above], i);
+      int const place = __shfl_sync(all_lanes, at, i) + __popc(bits & lanes_before());
+      if ((bits >> lane_of_warp() & 1U) != 0) store(out + place, token + i * warp_size);
+    }
+  });
+  return here.all;
+}
+
+/// `count` of the tokens [first, first + n) are to be written to `out`.
+struct selection {
+  float const* scores;  // of the first one on
+  int first;
+  int n;
+  int count;
+  int* out;
+};
+
+/// Writes the best, ascending; before, thread 0 calls `note(nans)`, how many scores are NaN. For all threads of the
+/// block.
+template <class F>
+__device__ void keep_best(selection const& s, select_room const& room, F const& note) {
+  auto const counts = room.counts();
+  auto const count_all = [&](key_bin const& b) {
+    counts.clear();
+    for_each_score<1>(s.scores, s.n, [&](bool there, int, float x) {
+      if (there) counts.add(b, ordered(x));
+    });
+    __syncthreads();
+  };
+  key_bin b{0, 32, s.n, s.count};
+  count_all(b);
+  if (threadIdx.x == 0) note(counts.of_lowest());  // no other key begins as theirs does
+  if (s.count == 0) return;
+  b = counts.descend(b);
+
+  constexpr int most = select_tuning::most_marked;
+  bool const together = s.n <= most;
+  int const fit = together ? select_tuning::listed_per_thread * static_cast<int>(blockDim.x) : 0;
+  while (!b.decided() && b.size > fit) {
+    count_all(b);
+    b = counts.descend(b);
+  }
+  int written = 0;
+  for (int first = 0; first < s.n; first += most) {
+    int const n = s.n - first < most ? s.n - first : most;
+    mark_scores(s.scores + first, n, b, room.marks);
+    marks_of_warp const marks{room.marks, word_range::of_warp(n)};
+    if (!b.decided()) b = decide_inside(s.scores, b, marks, room);
+    if (b.size != b.kept) {
+      int const ties = keep_first_inside(b.kept, marks, room);
+      b.size -= ties;
+      b.kept -= ties < b.kept ? ties : b.kept;
+    }
+    written += write_marked(s.first + first, s.out + written, marks, room);
+    if (!together) __syncthreads();  // the marks are used again
   }
 }
 
@@ -84,9 +261,8 @@ __device__ inline void write_all(int* out, int begin, int n) {
 }
 
 template <class Range>
-__global__ void __launch_bounds__(select_tuning::most_threads, 1)
-    select_top_k_kernel(matrix_view<float const, device_memory> scores, per_head<Range> ranges, device_plan p,
-                        int keys_in_shared) {
+__global__ void __launch_bounds__(select_tuning::most_threads, 2)
+    select_top_k_kernel(matrix_view<float const, device_memory> scores, per_head<Range> ranges, device_plan p) {
   int const h = static_cast<int>(blockIdx.x);
   auto const range = ranges[h];
   int const n = range.end - range.begin;
@@ -95,40 +271,8 @@ __global__ void __launch_bounds__(select_tuning::most_threads, 1)
   int* const kept = p.kept_of(h);
   write_all(kept, 0, range.begin);
   write_all(kept + range.begin + count, range.end, tokens - range.end);
-
-  auto const words = dynamic_shared<int>();
-  auto const room = threshold_room::at(words);
-  auto const totals = words + threshold_room::words;
-  key_source const key{shared_as<std::uint32_t>(totals + 2 * most_warps), scores.row(h) + range.begin,
-                       n <= keys_in_shared};
-  std::uint32_t least = ~0U;
-  std::uint32_t most = 0;
-  int nans = 0;
-#pragma unroll 8
-  for (int i = static_cast<int>(threadIdx.x); i < n; i += static_cast<int>(blockDim.x)) {
-    std::uint32_t const x = ordered(load(key.far + i));
-    if (key.in_shared) key.near[i] = x;
-    least = x < least ? x : least;
-    most = x > most ? x : most;
-    nans += x == 0 ? 1 : 0;
-  }
-  nans = over_block(nans, sum_of{}, totals);
-  if (threadIdx.x == 0) store(p.nans + h, nans);
-  if (count == 0) return;
-  auto const of_warps = shared_as<std::uint32_t>(totals);
-  least = over_block(least, least_of{}, of_warps);
-  most = over_block(most, most_of{}, of_warps);
-  auto const limit = find_threshold(key, n, least, most, count, room);
-  write_kept(key, n, limit, range.begin, kept + range.begin, totals);
-}
-
-/// The most shared memory that a block can have here.
-inline std::size_t most_shared_bytes() {
-  int device = 0;
-  int bytes = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "asking for shared memory");
-  return static_cast<std::size_t>(bytes);
+  keep_best({scores.row(h) + range.begin, range.begin, n, count, kept + range.begin},
+            select_room::in(dynamic_shared<int>()), [&](int nans) { store(p.nans + h, nans); });
 }
 
 }  // namespace detail
@@ -137,18 +281,16 @@ template <>
 struct kernel<select_top_k_fn, cuda> {
   static void run(cuda const& ex, matrix_view<float const, device_memory> scores, std::span<token_range const> ranges,
                   basic_plan<device_memory>& p) {
+    using tuning = detail::select_tuning;
     if (p.heads() == 0) return;
-    int longest_range = 0;
-    for (auto const& r : ranges) longest_range = std::max(longest_range, r.size());
+    int longest = 0;
+    for (auto const& r : ranges) longest = std::max(longest, r.size());
     auto const table = detail::table_of(ex, ranges);
-    std::size_t const words = detail::threshold_room::words + 2 * detail::most_warps;
-    std::size_t const room = detail::only_measures(ex) ? 0 : detail::most_shared_bytes() / sizeof(int) - words;
-    auto const keys = static_cast<std::size_t>(longest_range) <= room ? static_cast<std::size_t>(longest_range) : 0;
-    bool const many = longest_range >= detail::select_tuning::tokens_for_many;
-    int const threads = many ? detail::select_tuning::most_threads : detail::select_tuning::few_threads;
+    int const threads = longest >= tuning::tokens_for_many ? tuning::most_threads : tuning::few_threads;
     detail::launch(ex, "select_top_k", detail::select_top_k_kernel<token_range>,
-                   {static_cast<unsigned>(p.heads()), static_cast<unsigned>(threads), sizeof(int) * (words + keys)},
-                   scores, table.view(), p.device(), static_cast<int>(keys));
+                   {static_cast<unsigned>(p.heads()), static_cast<unsigned>(threads),
+                    detail::select_room::bytes(threads, longest)},
+                   scores, table.view(), p.device());
   }
 };
 
