@@ -91,6 +91,26 @@ TEST(right_kernels, a_warp_that_exchanges_through_shared_memory) {
   });
 }
 
+// A lane writes both halves of a word, then only one of them.
+__global__ void halves_of_words(int* out) {
+  __shared__ shared_array<std::uint16_t, 66> halves;
+  for (int turn = 0; turn < 2; ++turn) {
+    for (int i = 0; i < 2; ++i)
+      halves[static_cast<std::size_t>(2 * lane() + turn + i)] = static_cast<std::uint16_t>(turn);
+    __syncwarp();
+    out[lane()] = halves[static_cast<std::size_t>(2 * lane() + turn)];
+    __syncwarp();
+  }
+}
+
+TEST(right_kernels, halves_of_words_with_other_owners_in_turn) {
+  under_every_seed([&] {
+    std::vector<int> out(32);
+    cuda_on_cpu::launch(halves_of_words, {.grid = 1, .block = 32}, nullptr, "halves", out.data());
+    EXPECT_EQ(out, std::vector<int>(32, 1));
+  });
+}
+
 __global__ void histogram(std::uint8_t const* x, int n, unsigned* out) {
   __shared__ shared_array<unsigned, 256> counts;
   for (unsigned b = threadIdx.x; b < 256; b += blockDim.x) counts[b] = 0;

@@ -120,6 +120,11 @@ struct select_room {
   __device__ shared<std::uint32_t> list() const {
     return shared_as<std::uint32_t>(bins + select_tuning::few_bins_per_thread * static_cast<int>(blockDim.x));
   }
+  /// A place for each token of 32 words, where no histogram and no list is left.
+  __device__ shared<std::uint16_t> staged_of_warp() const {
+    static_assert(select_tuning::bins_per_thread * sizeof(int) == warp_size * sizeof(std::uint16_t));
+    return shared_as<std::uint16_t>(bins) + warp_of_block() * warp_size * warp_size;
+  }
 
  private:
   static constexpr int words_of_warps = (digit_counts::words_of_room + 3) / 4 * 4;
@@ -150,9 +155,14 @@ __device__ inline key_bin decide_inside(float const* scores, key_bin b, marks_of
   int const before = sum_over_warps(marks.count(inside), room.of_warps).before;
   marks.for_each(inside, before, [&](int w, token_marks const& m, int at) {
     for (auto bits = m.element[inside]; bits != 0; bits &= bits - 1) {
-      list[at++] = ordered(load(scores + w * warp_size + __ffs(static_cast<int>(bits)) - 1));
+      list[at++] = static_cast<std::uint32_t>(w * warp_size + __ffs(static_cast<int>(bits)) - 1);
     }
   });
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < listed; i += static_cast<int>(blockDim.x)) {
+    std::uint32_t const token = list[i];
+    list[i] = ordered(load(scores + token));
+  }
   while (!b.decided()) {
     counts.clear();
     for (int i = static_cast<int>(threadIdx.x); i < listed; i += static_cast<int>(blockDim.x)) counts.add(b, list[i]);
@@ -189,18 +199,25 @@ __device__ inline int keep_first_inside(int count, marks_of_warp const& marks, s
   return here.all;
 }
 
-/// Writes the numbers of those above, ascending; `first` is the number of bit 0 of word 0. Returns how many.
+/// Writes the numbers of those above, ascending; `first` is the number of bit 0 of word 0. Returns how many. They go
+/// through shared memory, so that neighbouring lanes write neighbouring numbers.
 __device__ inline int write_marked(int first, int* out, marks_of_warp const& marks, select_room const& room) {
   auto const here = sum_over_warps(marks.count(above), room.of_warps);
+  auto const staged = room.staged_of_warp();
   marks.for_each(above, here.before, [&](int w, token_marks const& m, int at) {
-    int const word = w - lane_of_warp();
-    int const words = marks.range.end - word < warp_size ? marks.range.end - word : warp_size;
-    int const token = first + word * warp_size + lane_of_warp();
-    for (int i = 0; i < words; ++i) {
-      unsigned const bits = __shfl_sync(all_lanes, m.element[above], i);
-      int const place = __shfl_sync(all_lanes, at, i) + __popc(bits & lanes_before());
-      if ((bits >> lane_of_warp() & 1U) != 0) store(out + place, token + i * warp_size);
+    int const begin = __shfl_sync(all_lanes, at, 0);
+    int const end = __shfl_sync(all_lanes, at + __popc(m.element[above]), warp_size - 1);
+    auto to = staged + (at - begin);
+    for (auto bits = m.element[above]; bits != 0; bits &= bits - 1, to += 1) {
+      *to = static_cast<std::uint16_t>(lane_of_warp() * warp_size + __ffs(static_cast<int>(bits)) - 1);
     }
+    __syncwarp();
+    int const token = first + (w - lane_of_warp()) * warp_size;
+    for (int i = lane_of_warp(); i < end - begin; i += warp_size) {
+      std::uint16_t const from = staged[i];
+      store(out + begin + i, token + from);
+    }
+    __syncwarp();
   });
   return here.all;
 }
