@@ -101,18 +101,15 @@ template <int Rounds>
 __device__ void keep_best_of_warp(selection const& s, keys_of_warp<Rounds> const& keys, std::uint32_t least) {
   // Bit by bit from the highest in which keys differ, until exactly as many as are wanted reach the limit.
   std::uint32_t const most = keys.most();
-  int left = least == most ? 0 : 32 - __clz(static_cast<int>(least ^ most));
-  std::uint32_t limit = left == 32 ? 0 : most >> left << left;
-  int found = s.n;
-  while (found != s.count && left > 0) {
-    std::uint32_t const higher = limit | 1U << --left;
-    int const reach = keys.count(higher);
-    if (reach >= s.count) {
-      limit = higher;
-      found = reach;
-    }
+  std::uint32_t bit = least == most ? 0 : 0x80000000U >> __clz(static_cast<int>(least ^ most));
+  std::uint32_t limit = bit == 0 ? most : most & ~(bit | (bit - 1U));
+  bool exact = s.n == s.count;
+  for (; bit != 0 && !exact; bit >>= 1) {
+    int const reach = keys.count(limit + bit);
+    if (reach >= s.count) limit += bit;
+    exact = reach == s.count;
   }
-  if (found == s.count) {
+  if (exact) {
     keys.write(limit, 0, s.first, s.out);
   } else {
     keys.write(limit + 1, s.count - keys.count(limit + 1), s.first, s.out);
