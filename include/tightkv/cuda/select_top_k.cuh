@@ -124,6 +124,7 @@ __device__ inline int write_marked(int first, int* out, marks_of_warp const& mar
     }
     __syncwarp();
     int const token = first + (w - lane_of_warp()) * warp_size;
+#pragma unroll 2
     for (int i = lane_of_warp(); i < end - begin; i += warp_size) {
       std::uint16_t const from = staged[i];
       store(out + begin + i, token + from);
