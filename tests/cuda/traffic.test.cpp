@@ -180,15 +180,20 @@ TEST(cuda_traffic_of_rows, compact_reads_and_writes_what_moves) {
   EXPECT_LE(counter.total().shared.worst_conflict, 2U);
 }
 
-TEST_F(cuda_traffic, select_top_k_reads_the_scores_once) {
-  tightkv::row_norms(ex, keys.rows(), -1.0F, scores.view());
+// Once to find the bin in which the threshold lies, once to mark who is above it; then those of the bin, which are few
+// where scores differ.
+TEST_F(cuda_traffic, select_top_k_reads_the_scores_twice) {
+  std::vector<tightkv::token_range> const all(heads, {0, tokens});
+  auto numbers = tightkv::matrix<int, device_memory>(ex, heads, tokens);
+  tightkv::number_tokens(ex, {.ranges = all, .first = std::vector<int>(heads, 0)}, numbers.view());
+  tightkv::random_scores(ex, std::as_const(numbers).view(), 7, scores.view());
   tightkv::candidates from(ex.resource());
-  for (int h = 0; h < heads; ++h) from.add(tokens, {.sink = 4, .recent = 16}, tokens / 4);
+  for (int h = 0; h < heads; ++h) from.add(tokens, {}, tokens / 4);
   cuda_on_cpu::traffic_counter of_this;
   auto const plan = tightkv::top_k{}.select(ex, scores.view(), from);
   double const floor = 4.0 * heads * tokens;
-  print_row(of_this, "`select_top_k`", "scores read once", floor);
-  EXPECT_LE(static_cast<double>(of_this.total().loads.bytes), 1.02 * floor);
+  print_row(of_this, "`select_top_k`", "scores read twice", 2 * floor);
+  EXPECT_LE(static_cast<double>(of_this.total().loads.bytes), 2.1 * floor);
   EXPECT_LE(of_this.total().launches, 1U);
 }
 

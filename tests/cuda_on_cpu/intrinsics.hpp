@@ -56,6 +56,12 @@ T shuffle(unsigned mask, T value, int source, int width, place where) {
   std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
+template <class T>
+T reduce(collective what, unsigned mask, T value, place where) {
+  static_assert(std::same_as<T, int> || std::same_as<T, unsigned>);
+  auto const wide = static_cast<std::uint64_t>(static_cast<std::int64_t>(value));
+  return static_cast<T>(block::current().meet({what, mask, wide, 0, where}));
+}
 inline int lane() { return static_cast<int>(block::current().thread() % 32); }
 
 }  // namespace cuda_on_cpu::detail
@@ -100,6 +106,19 @@ template <class T>
 unsigned __match_any_sync(unsigned mask, T value, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
   return static_cast<unsigned>(cuda_on_cpu::block::current().meet(
       {cuda_on_cpu::collective::match_any, mask, cuda_on_cpu::detail::to_bits(value), 0, where}));
+}
+/// Of all lanes of the mask, in each of them; int or unsigned, as from sm_80 on.
+template <class T>
+T __reduce_add_sync(unsigned mask, T value, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
+  return cuda_on_cpu::detail::reduce(cuda_on_cpu::collective::reduce_add, mask, value, where);
+}
+template <class T>
+T __reduce_min_sync(unsigned mask, T value, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
+  return cuda_on_cpu::detail::reduce(cuda_on_cpu::collective::reduce_min, mask, value, where);
+}
+template <class T>
+T __reduce_max_sync(unsigned mask, T value, cuda_on_cpu::place where = cuda_on_cpu::place::here()) {
+  return cuda_on_cpu::detail::reduce(cuda_on_cpu::collective::reduce_max, mask, value, where);
 }
 /// The lanes that happen to run together: here, this one alone, which the hardware may do as well.
 inline unsigned __activemask() { return 1U << cuda_on_cpu::detail::lane(); }

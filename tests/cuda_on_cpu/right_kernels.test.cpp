@@ -91,6 +91,26 @@ TEST(right_kernels, a_warp_that_exchanges_through_shared_memory) {
   });
 }
 
+// A lane writes both halves of a word, then only one of them.
+__global__ void halves_of_words(int* out) {
+  __shared__ shared_array<std::uint16_t, 66> halves;
+  for (int turn = 0; turn < 2; ++turn) {
+    for (int i = 0; i < 2; ++i)
+      halves[static_cast<std::size_t>(2 * lane() + turn + i)] = static_cast<std::uint16_t>(turn);
+    __syncwarp();
+    out[lane()] = halves[static_cast<std::size_t>(2 * lane() + turn)];
+    __syncwarp();
+  }
+}
+
+TEST(right_kernels, halves_of_words_with_other_owners_in_turn) {
+  under_every_seed([&] {
+    std::vector<int> out(32);
+    cuda_on_cpu::launch(halves_of_words, {.grid = 1, .block = 32}, nullptr, "halves", out.data());
+    EXPECT_EQ(out, std::vector<int>(32, 1));
+  });
+}
+
 __global__ void histogram(std::uint8_t const* x, int n, unsigned* out) {
   __shared__ shared_array<unsigned, 256> counts;
   for (unsigned b = threadIdx.x; b < 256; b += blockDim.x) counts[b] = 0;
@@ -114,6 +134,26 @@ TEST(right_kernels, histogram_with_matches_and_atomics) {
     std::vector<unsigned> out(256);
     cuda_on_cpu::launch(histogram, {.grid = 4, .block = 64}, nullptr, "histogram", x.data(), 4096, out.data());
     EXPECT_EQ(out, expected);
+  });
+}
+
+__global__ void reductions(int* out) {
+  unsigned const mask = lane() >= 20 ? 0xfff00000U : 0x000fffffU;
+  int const x = lane() - 16;
+  out[threadIdx.x] = __reduce_add_sync(mask, x) * 10000 + __reduce_min_sync(mask, x) * 100 + __reduce_max_sync(mask, x);
+  // As unsigned, what is negative is large.
+  unsigned const most = __reduce_max_sync(mask, static_cast<unsigned>(x));
+  if (most != (lane() >= 20 ? 15U : 0xffffffffU)) out[threadIdx.x] = 0;
+}
+
+TEST(right_kernels, reductions_of_some_lanes) {
+  under_every_seed([&] {
+    std::vector<int> out(64);
+    cuda_on_cpu::launch(reductions, {.grid = 1, .block = 64}, nullptr, "reductions", out.data());
+    for (int i = 0; i < 64; ++i) {
+      bool const upper = i % 32 >= 20;
+      EXPECT_EQ(out[static_cast<std::size_t>(i)], upper ? 114 * 10000 + 400 + 15 : -130 * 10000 - 1600 + 3);
+    }
   });
 }
 

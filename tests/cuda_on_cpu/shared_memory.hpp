@@ -99,7 +99,7 @@ class shared_memory {
       }
       if (race) found = {"writes shared memory that another thread read since the last barrier", other};
     }
-    bool const again = c.write_epoch == epoch_ && c.writer == thread;
+    bool const again = c.write_epoch == epoch_ && c.writer == thread && c.write_time == w.clock;
     c.written = static_cast<std::uint8_t>(again ? c.written | part : part);
     c.atomic_write = kind == access::atomic;
     c.writer = static_cast<std::uint16_t>(thread);

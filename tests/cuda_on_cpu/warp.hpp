@@ -24,11 +24,12 @@ struct place {
   }
 };
 
-enum class collective { syncwarp, shuffle, ballot, any, all, match_any };
+enum class collective { syncwarp, shuffle, ballot, any, all, match_any, reduce_add, reduce_min, reduce_max };
 
 inline char const* name_of(collective c) {
-  constexpr std::array names{"__syncwarp", "__shfl_*_sync", "__ballot_sync",
-                             "__any_sync", "__all_sync",    "__match_any_sync"};
+  constexpr std::array names{"__syncwarp",        "__shfl_*_sync",     "__ballot_sync",
+                             "__any_sync",        "__all_sync",        "__match_any_sync",
+                             "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync"};
   return names[static_cast<std::size_t>(c)];
 }
 
@@ -121,10 +122,27 @@ struct warp {
             if ((lanes >> k & 1U) != 0 && brought[k].value == mine.value) result[l] |= 1U << k;
           }
           break;
+        case collective::reduce_add:
+        case collective::reduce_min:
+        case collective::reduce_max:
+          result[l] = reduced(what, lanes);
+          break;
       }
     }
     if (what == collective::syncwarp) order(lanes | gone);
     waiting &= ~lanes;
+  }
+
+ private:
+  /// Values are 32-bit numbers that were widened, so signed ones compare as such and sums cannot overflow.
+  std::uint64_t reduced(collective what, std::uint32_t lanes) const noexcept {
+    auto all = static_cast<std::int64_t>(brought[static_cast<std::size_t>(std::countr_zero(lanes))].value);
+    for (std::uint32_t left = lanes & (lanes - 1); left != 0; left &= left - 1) {
+      auto const x = static_cast<std::int64_t>(brought[static_cast<std::size_t>(std::countr_zero(left))].value);
+      if (what == collective::reduce_add) all += x;
+      if (what == collective::reduce_min ? x < all : what == collective::reduce_max && x > all) all = x;
+    }
+    return static_cast<std::uint64_t>(all);
   }
 };
 

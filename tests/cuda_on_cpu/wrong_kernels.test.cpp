@@ -188,6 +188,12 @@ __global__ void different_collectives(int* out) {
   }
 }
 
+__global__ void different_reductions(int* out) {
+  out[threadIdx.x] = threadIdx.x % 32 == 7 ? __reduce_min_sync(all_lanes, 1) : __reduce_max_sync(all_lanes, 1);
+}
+
+__global__ void reduction_without_the_caller(int* out) { out[threadIdx.x] = __reduce_add_sync(0x0000ffffU, 1); }
+
 __global__ void shuffles_from_outside_the_mask(int* out) {
   if (threadIdx.x % 32 < 16) out[threadIdx.x] = __shfl_sync(0x0000ffffU, 1, 20);
 }
@@ -241,6 +247,8 @@ INSTANTIATE_TEST_SUITE_P(
         case_of{"mask_without_the_caller", mask_without_the_caller, 64, "lacks the calling lane"},
         case_of{"masks_that_differ", masks_that_differ, 64, "do not agree"},
         case_of{"different_collectives", different_collectives, 64, "do not agree"},
+        case_of{"different_reductions", different_reductions, 64, "do not agree"},
+        case_of{"reduction_without_the_caller", reduction_without_the_caller, 64, "lacks the calling lane"},
         case_of{"shuffles_from_outside_the_mask", shuffles_from_outside_the_mask, 64, "does not name"},
         case_of{"shuffles_by_an_odd_width", shuffles_by_an_odd_width, 64, "power of two"}),
     [](auto const& i) { return std::string(i.param.name); });
