@@ -132,7 +132,7 @@ TEST_F(cuda_traffic, lag_scores_read_keys_and_values_once) {
   using kernel = tightkv::kernel<tightkv::lag_scores_fn, tightkv::cuda>;
   tightkv::lag_scores(ex, tightkv::kv_view(keys.rows(), values.rows()), {.partitions = {first, lag}}, scores.view());
   // A block reads the partitions that it judges and the one after them.
-  int const per_block = kernel::partitions_per_block(heads * judged);
+  int const per_block = kernel::partitions_per_block(heads, judged, 4 * tightkv::detail::lag_tuning::blocks);
   int const blocks = (judged + per_block - 1) / per_block;
   double const partition_bytes = 2.0 * heads * lag * head_dim;
   auto const& k = counter.of("keys").loads;
@@ -143,8 +143,9 @@ TEST_F(cuda_traffic, lag_scores_read_keys_and_values_once) {
   EXPECT_GE(k.efficiency(), 0.95);
   EXPECT_GE(v.efficiency(), 0.95);
   EXPECT_LE(counter.total().shared.worst_conflict, 2U);
-  // 32 layers, 8 heads, 32k tokens, lag 128: what a block reads in all for each partition that it judges.
-  int const of_a_model = kernel::partitions_per_block(32 * 8 * 255);
+  // 32 layers, 8 heads, 32k tokens, lag 128, on 132 multiprocessors: what a block reads in all for each partition that
+  // it judges.
+  int const of_a_model = kernel::partitions_per_block(32 * 8, 255, 132 * tightkv::detail::lag_tuning::blocks);
   std::printf("a block of a model judges %d partitions and reads %d: %.3f reads of K and V\n", of_a_model,
               of_a_model + 1, 1 + 1.0 / of_a_model);
   EXPECT_LE(1 + 1.0 / of_a_model, 1.05);

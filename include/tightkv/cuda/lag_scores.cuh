@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <type_traits>
 
@@ -114,9 +115,19 @@ __global__ void __launch_bounds__(lag_tuning::threads, Steps <= 8 ? lag_tuning::
 
 template <>
 struct kernel<lag_scores_fn, cuda> {
-  /// How many partitions a block judges, of so many in all; it reads one more.
-  static int partitions_per_block(std::ptrdiff_t partitions) noexcept {
-    return static_cast<int>(std::clamp<std::ptrdiff_t>(partitions / enough_blocks, 1, 64));
+  /// How many of a head's partitions a block judges; it reads one more. The split that keeps the device busiest: few
+  /// blocks read little twice, but the last of them to run should not be alone.
+  static int partitions_per_block(int heads, int judged, int resident_blocks) noexcept {
+    double best = 0;
+    int best_split = 1;
+    for (int split = 1; split <= std::min(judged, 64); ++split) {
+      double const turns = static_cast<double>(heads) * split / resident_blocks;
+      double const busy = turns / std::ceil(turns) * judged / (judged + split);
+      if (busy <= best) continue;
+      best = busy;
+      best_split = split;
+    }
+    return std::max(1, (judged + best_split - 1) / best_split);
   }
 
   template <class V>
@@ -144,8 +155,18 @@ struct kernel<lag_scores_fn, cuda> {
     int count;
   };
   static constexpr int most_channels = 256;
-  // Fewer partitions to a block keep more of the device busy, but read more partitions twice.
-  static constexpr int enough_blocks = 512;
+
+  // With spreads in global memory the workspace depends on the split, which must not depend on the device then.
+  static constexpr int usually_resident = 512;
+  static int resident_blocks(cuda const& ex) {
+    if (detail::only_measures(ex)) return usually_resident;
+    int device = 0;
+    int processors = 0;
+    detail::check(cudaGetDevice(&device), "asking for the device");
+    detail::check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+                  "asking for multiprocessors");
+    return std::max(1, processors) * detail::lag_tuning::blocks;
+  }
 
   template <class V, class... Planes>
   static void choose_steps(cuda const& ex, V const& view, lag_scores_fn::parameters const& p, scores_view<cuda> out,
@@ -162,19 +183,16 @@ struct kernel<lag_scores_fn, cuda> {
   template <int Steps, class V, class Keys, class Values>
   static void run(cuda const& ex, V const& view, lag_scores_fn::parameters const& p, scores_view<cuda> out,
                   head_span const& heads, Keys const& keys, Values const& values) {
-    std::ptrdiff_t partitions = 0;
     int most = 0;
     for (int h = heads.first; h < heads.first + heads.count; ++h) {
-      int const judged = p.partitions.judged(h, view.tokens(h));
-      partitions += judged;
-      most = std::max(most, judged);
+      most = std::max(most, p.partitions.judged(h, view.tokens(h)));
     }
     int const lag = p.partitions.lag;
-    int const per_block = partitions_per_block(partitions);
+    bool const near = lag <= detail::lag_tuning::in_shared;
+    int const per_block = partitions_per_block(heads.count, most, near ? resident_blocks(ex) : usually_resident);
     dim3 const grid(static_cast<unsigned>(heads.count), std::max(1U, detail::blocks_for(most, per_block)));
 
     auto const first = detail::table_of(ex, p.partitions.first);
-    bool const near = lag <= detail::lag_tuning::in_shared;
     detail::device_array<float> const far(ex,
                                           near ? 0 : std::size_t{1} * grid.x * grid.y * static_cast<std::size_t>(lag));
     detail::lag_job const job{.first = first.view(),

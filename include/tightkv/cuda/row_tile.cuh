@@ -107,8 +107,16 @@ class row_carrier<T, head_rows<Element, strided::locator, contiguous>> {
     std::ptrdiff_t const on = rows_on_ * apart_;
     int const landing_on = rows_on_ * stride_ * piece;
     to = to + landing_;
-#pragma unroll 4
-    for (int row = first_row_; row < count; row += rows_on_) {
+    int row = first_row_;
+    for (; row + 3 * rows_on_ < count; row += 4 * rows_on_) {  // four that need no question each
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        begin_copy<T>(to, from);
+        from += on;
+        to = to + landing_on;
+      }
+    }
+    for (; row < count; row += rows_on_) {
       begin_copy<T>(to, from);
       from += on;
       to = to + landing_on;
