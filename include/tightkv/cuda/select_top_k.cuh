@@ -18,9 +18,11 @@ struct select_tuning {
   static constexpr int most_threads = 1024;
   static constexpr int few_threads = 256;
   static constexpr int tokens_for_many = 8192;
-  static constexpr int most_marked = 1 << 18;    // tokens whose marks are in shared memory together
-  static constexpr int bins_per_thread = 16;     // of the first histogram; later ones are in a quarter of it, beside
-  static constexpr int few_bins_per_thread = 4;  // the keys of the threshold's bin
+  /// Tokens whose marks are in shared memory together; with the bins, they fit any GPU from sm_80 on.
+  static constexpr int most_marked = 1 << 17;
+  /// Of the first histogram. Later ones take a quarter of it, beside the keys of the threshold's bin.
+  static constexpr int bins_per_thread = 16;
+  static constexpr int few_bins_per_thread = 4;
   static constexpr int listed_per_thread = bins_per_thread - few_bins_per_thread;
 };
 
