@@ -204,10 +204,12 @@ class lag_walk {
   __device__ __forceinline__ float look_at_rows(shared<T> rows, int offset, int count, bool scored,
                                                 spread_list const& squares) {
     float largest = -infinite;
+    auto row = rows + team::index() * stride_;
 #pragma unroll 1
     for (int r = team::index(); r - team::index() < count; r += team::in_block) {
       bool const there = Evenly || r < count;
-      float const sum = look_at_row<Evenly>(rows + (there ? r : 0) * stride_, there, scored);
+      float const sum = look_at_row<Evenly>(there ? row : rows, there, scored);
+      row = row + team::in_block * stride_;
       if (!there || !scored || team::member() != 0) continue;
       squares.set(offset + r, sum);
       largest = sum > largest ? sum : largest;
