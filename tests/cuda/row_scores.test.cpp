@@ -11,7 +11,7 @@
 #include <tightkv/cuda/mean_cosine.cuh>
 #include <tightkv/cuda/row_norms.cuh>
 
-namespace {
+namespace row_scores_test {
 
 using namespace tests;
 
@@ -57,4 +57,4 @@ TEST(cuda_lag_scores, have_the_bits_of_the_cpu) {
       });
 }
 
-}  // namespace
+}  // namespace row_scores_test

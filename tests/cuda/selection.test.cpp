@@ -15,7 +15,7 @@
 #include <tightkv/selectors/partition_top_k.hpp>
 #include <tightkv/selectors/top_k.hpp>
 
-namespace {
+namespace selection_test {
 
 using namespace tests;
 
@@ -102,4 +102,4 @@ TEST(cuda_select_partitions, makes_the_plan_of_the_cpu) {
   }
 }
 
-}  // namespace
+}  // namespace selection_test
