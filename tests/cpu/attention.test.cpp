@@ -14,7 +14,7 @@
 #include <tightkv/ops/attention_mass.hpp>
 #include <tightkv/ops/window_attention.hpp>
 
-namespace {
+namespace attention_test {
 
 using namespace tests;
 
@@ -98,4 +98,4 @@ TEST(fast_attention_with_row_lse, is_the_plain_one) {
   }
 }
 
-}  // namespace
+}  // namespace attention_test

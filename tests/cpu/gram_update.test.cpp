@@ -12,7 +12,7 @@
 #include <support/layouts.hpp>
 #include <tightkv/ops/gram_update.hpp>
 
-namespace {
+namespace gram_update_test {
 
 using namespace tests;
 
@@ -111,4 +111,4 @@ TEST(fast_gram_update_of_floats, is_the_same_in_any_order) {
   EXPECT_EQ(once.linear, backwards.linear);
 }
 
-}  // namespace
+}  // namespace gram_update_test

@@ -17,7 +17,7 @@
 #include <tightkv/methods/compress.hpp>
 #include <tightkv/methods/lag_kv.hpp>
 
-namespace {
+namespace lag_compact_test {
 
 using namespace tests;
 
@@ -209,4 +209,4 @@ TEST(fast_lag_compact_of_floats, refuses_planes_of_another_length_before_anythin
   EXPECT_TRUE(keys.memory() == before);
 }
 
-}  // namespace
+}  // namespace lag_compact_test

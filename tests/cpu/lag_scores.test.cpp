@@ -11,7 +11,7 @@
 #include <support/layouts.hpp>
 #include <tightkv/ops/lag_scores.hpp>
 
-namespace {
+namespace lag_scores_test {
 
 using namespace tests;
 
@@ -92,4 +92,4 @@ TYPED_TEST(fast_lag_scores, are_the_plain_ones_where_a_range_overflows) {
   this->expect_as_plain(keys, this->random(64, 64, 11), 16);
 }
 
-}  // namespace
+}  // namespace lag_scores_test

@@ -7,7 +7,7 @@
 #include <support/row_scores.hpp>
 #include <tightkv/ops/mean_cosine.hpp>
 
-namespace {
+namespace mean_cosine_test {
 
 using namespace tests;
 
@@ -20,4 +20,4 @@ TYPED_TEST(fast_mean_cosine, are_the_plain_ones) {
       [](auto const& ex, auto const& keys, auto out) { tightkv::mean_cosine(ex, keys, -1.5F, out); });
 }
 
-}  // namespace
+}  // namespace mean_cosine_test

@@ -12,7 +12,7 @@
 #include <tightkv/core/executor.hpp>
 #include <tightkv/ops/gather.hpp>
 
-namespace {
+namespace move_rows_test {
 
 using namespace tests;
 
@@ -70,4 +70,4 @@ TEST(fast_move_rows, gathers_like_the_plain_kernel) {
   }
 }
 
-}  // namespace
+}  // namespace move_rows_test

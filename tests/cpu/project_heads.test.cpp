@@ -12,7 +12,7 @@
 #include <support/layouts.hpp>
 #include <tightkv/ops/project_heads.hpp>
 
-namespace {
+namespace project_heads_test {
 
 using namespace tests;
 
@@ -83,4 +83,4 @@ TEST(fast_project_heads_of_floats, reads_rows_whose_values_lie_apart) {
   expect_as_plain<float, transposed_layout>({6, 2, 2, 20, 24, 60});
 }
 
-}  // namespace
+}  // namespace project_heads_test

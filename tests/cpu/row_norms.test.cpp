@@ -7,7 +7,7 @@
 #include <support/row_scores.hpp>
 #include <tightkv/ops/row_norms.hpp>
 
-namespace {
+namespace row_norms_test {
 
 using namespace tests;
 
@@ -20,4 +20,4 @@ TYPED_TEST(fast_row_norms, are_the_plain_ones) {
       [](auto const& ex, auto const& keys, auto out) { tightkv::row_norms(ex, keys, -1.5F, out); });
 }
 
-}  // namespace
+}  // namespace row_norms_test

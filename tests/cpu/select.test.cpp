@@ -11,7 +11,7 @@
 #include <support/instruction_sets.hpp>
 #include <tightkv/ops/select_partitions.hpp>
 
-namespace {
+namespace select_test {
 
 using namespace tests;
 
@@ -95,4 +95,4 @@ TEST(fast_select_partitions, keeps_what_the_plain_one_keeps) {
   }
 }
 
-}  // namespace
+}  // namespace select_test

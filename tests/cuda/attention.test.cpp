@@ -12,7 +12,7 @@
 #include <tightkv/cuda/attention_mass.cuh>
 #include <tightkv/cuda/window_attention.cuh>
 
-namespace {
+namespace attention_test {
 
 using namespace tests;
 
@@ -75,4 +75,4 @@ TEST(cuda_attention, is_that_of_the_cpu) {
   expect_same_attention<batch_layout, tightkv::half>(64, 1);
 }
 
-}  // namespace
+}  // namespace attention_test

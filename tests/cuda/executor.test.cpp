@@ -11,7 +11,7 @@
 
 #include <tightkv/cuda.cuh>
 
-namespace {
+namespace executor_test {
 
 using namespace tests;
 using tightkv::half;
@@ -171,4 +171,4 @@ TEST(cuda_executor, scores_partitions_too_long_for_shared_memory) {
   expect_same_bits(to_host(ex, got), want);
 }
 
-}  // namespace
+}  // namespace executor_test

@@ -14,7 +14,7 @@
 #include <tightkv/cuda/gram_update.cuh>
 #include <tightkv/cuda/project_heads.cuh>
 
-namespace {
+namespace merging_test {
 
 using namespace tests;
 
@@ -159,4 +159,4 @@ TEST(cuda_project_heads, may_give_wider_rows_from_one_matrix_for_all) {
   expect_same_projection<nhd_layout, tightkv::half>({{70, 70}, 24}, 2, 1, 200);
 }
 
-}  // namespace
+}  // namespace merging_test

@@ -13,7 +13,7 @@
 
 #include <tightkv/cuda.cuh>
 
-namespace {
+namespace methods_test {
 
 using namespace tests;
 using tightkv::bfloat16;
@@ -126,4 +126,4 @@ TEST(cuda_methods, keep_what_they_keep_on_the_cpu) {
   });
 }
 
-}  // namespace
+}  // namespace methods_test

@@ -11,7 +11,7 @@
 #include <tightkv/cuda/mean_cosine.cuh>
 #include <tightkv/cuda/row_norms.cuh>
 
-namespace {
+namespace row_scores_test {
 
 using namespace tests;
 
@@ -81,4 +81,4 @@ TEST(cuda_lag_scores, of_long_partitions_have_the_bits_of_the_cpu) {
   }
 }
 
-}  // namespace
+}  // namespace row_scores_test

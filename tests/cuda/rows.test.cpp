@@ -13,7 +13,7 @@
 #include <tightkv/cuda/compact.cuh>
 #include <tightkv/cuda/gather.cuh>
 
-namespace {
+namespace rows_test {
 
 using namespace tests;
 
@@ -64,4 +64,4 @@ TEST(cuda_rows, of_a_long_head_move_as_on_the_cpu) {
   expect_same_moves<nhd_layout, tightkv::half>({{2500, 2500, 2500}, 8});
 }
 
-}  // namespace
+}  // namespace rows_test

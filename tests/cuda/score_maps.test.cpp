@@ -10,7 +10,7 @@
 
 #include <tightkv/cuda.cuh>
 
-namespace {
+namespace score_maps_test {
 
 using namespace tests;
 
@@ -76,4 +76,4 @@ TEST(cuda_score_maps, have_the_bits_of_the_cpu) {
   expect_same_map("fill_tokens", [](auto const& ex, auto, auto out) { tightkv::fill_tokens(ex, ranges, 0.5F, out); });
 }
 
-}  // namespace
+}  // namespace score_maps_test

@@ -16,7 +16,7 @@
 #include <tightkv/selectors/partition_top_k.hpp>
 #include <tightkv/selectors/top_k.hpp>
 
-namespace {
+namespace selection_test {
 
 using namespace tests;
 
@@ -138,4 +138,4 @@ TEST(cuda_select_partitions, makes_the_plan_of_the_cpu_for_many_heads) {
   expect_same_partitions(kinds[6], lengths, std::vector<int>(heads, 0), 4, 1);
 }
 
-}  // namespace
+}  // namespace selection_test

@@ -12,7 +12,7 @@
 
 #if defined(TIGHTKV_CUDA_ON_CPU)  // a GPU counts in its profiler
 
-namespace {
+namespace traffic_test {
 
 using tightkv::bfloat16;
 using tightkv::device_memory;
@@ -206,6 +206,6 @@ TEST_F(cuda_traffic, a_whole_compression_takes_at_most_five_launches) {
   EXPECT_LE(counter.total().launches, 5U);
 }
 
-}  // namespace
+}  // namespace traffic_test
 
 #endif

@@ -10,7 +10,7 @@
 #include <numeric>
 #include <vector>
 
-namespace {
+namespace right_kernels_test {
 
 using cuda_on_cpu::dynamic_shared;
 using cuda_on_cpu::shared_array;
@@ -256,4 +256,4 @@ TEST(right_kernels, three_dimensions) {
   });
 }
 
-}  // namespace
+}  // namespace right_kernels_test

@@ -7,7 +7,7 @@
 
 #include <array>
 
-namespace {
+namespace runtime_test {
 
 __global__ void adds(int* x, int amount) { x[threadIdx.x] += amount; }
 
@@ -90,4 +90,4 @@ TEST_F(stream_and_memory, more_shared_memory_has_to_be_asked_for) {
   cudaGetLastError();
 }
 
-}  // namespace
+}  // namespace runtime_test

@@ -8,7 +8,7 @@
 #include <array>
 #include <cstddef>
 
-namespace {
+namespace traffic_test {
 
 /// Device memory of floats.
 struct floats {
@@ -123,4 +123,4 @@ TEST(traffic, nothing_is_counted_without_a_counter) {
   EXPECT_EQ(counter.total().launches, 0U);
 }
 
-}  // namespace
+}  // namespace traffic_test

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace wrong_kernels_test {
 
 using cuda_on_cpu::dynamic_shared;
 using cuda_on_cpu::shared_array;
@@ -323,4 +323,4 @@ TEST(launches, refuse_shapes_that_no_gpu_has) {
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
 }
 
-}  // namespace
+}  // namespace wrong_kernels_test

@@ -7,7 +7,7 @@
 #include <engine/gguf_builder.hpp>
 #include <tightkv/core/half.hpp>
 
-namespace {
+namespace dequantise_test {
 
 using test::byte_writer;
 using test::tensor_type;
@@ -74,4 +74,4 @@ TEST(dequantise, refuses_other_types) {
   EXPECT_THROW(unpacked(256, tensor_type::q6_k, w), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace dequantise_test

@@ -12,7 +12,7 @@
 
 #include "cache_view.hpp"
 
-namespace {
+namespace forward_test {
 
 using engine::token;
 using test::plain_llama;
@@ -251,4 +251,4 @@ TEST(greedy, takes_the_first_of_equals) {
   EXPECT_THROW(engine::greedy({}), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace forward_test

@@ -19,7 +19,7 @@
 #define TIGHTKV_TEST_MODEL ""
 #endif
 
-namespace {
+namespace golden_test {
 
 using engine::token;
 
@@ -127,4 +127,4 @@ TEST_F(golden_model, logits_agree_to_a_thousandth) {
   RecordProperty("largest_difference", std::to_string(worst));
 }
 
-}  // namespace
+}  // namespace golden_test

@@ -10,7 +10,7 @@
 
 #include "cache_view.hpp"
 
-namespace {
+namespace kv_cache_test {
 
 using ::testing::ElementsAre;
 
@@ -96,4 +96,4 @@ TEST(cache_view, is_all_a_method_needs) {
   }
 }
 
-}  // namespace
+}  // namespace kv_cache_test

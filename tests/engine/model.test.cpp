@@ -11,7 +11,7 @@
 
 #include "mapped_file.hpp"
 
-namespace {
+namespace model_test {
 
 using test::tiny_model;
 using ::testing::HasSubstr;
@@ -105,4 +105,4 @@ TEST(thread_pool, runs_each_index_once_and_reports_failures) {
   EXPECT_THROW(engine::thread_pool{0}, tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace model_test

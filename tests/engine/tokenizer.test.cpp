@@ -9,7 +9,7 @@
 
 #include "pre_tokenizer.hpp"
 
-namespace {
+namespace tokenizer_test {
 
 using engine::token;
 using ::testing::ElementsAre;
@@ -153,4 +153,4 @@ TEST(tokenizer, refuses_other_vocabularies) {
   EXPECT_THAT(refusal_of(vocabulary({"c c"})), HasSubstr("must be in the vocabulary"));
 }
 
-}  // namespace
+}  // namespace tokenizer_test

@@ -20,15 +20,13 @@
 
 #include <support/temporary_directory.hpp>
 
-namespace {
+namespace file_test {
 
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::span<std::byte const> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
-
-}  // namespace
 
 TEST(write_file, writes_the_pieces_one_after_the_other_in_place_of_the_old_file) {
   tests::temporary_directory const here;
@@ -129,3 +127,5 @@ TEST(read_file, says_what_is_wrong_with_a_path) {
   EXPECT_THAT(complaint_about_path("/dev/null"), HasSubstr("regular file"));
 #endif
 }
+
+}  // namespace file_test

@@ -9,7 +9,7 @@
 
 #include <engine/gguf_builder.hpp>
 
-namespace {
+namespace gguf_test {
 
 using namespace tightkv;
 using test::byte_writer;
@@ -269,4 +269,4 @@ TEST(gguf, survives_changed_bytes) {
   }
 }
 
-}  // namespace
+}  // namespace gguf_test

@@ -7,7 +7,7 @@
 #include <engine/gguf_builder.hpp>
 #include <support/temporary_directory.hpp>
 
-namespace {
+namespace gguf_writer_test {
 
 using namespace tightkv;
 using test::byte_writer;
@@ -161,4 +161,4 @@ TEST(gguf_writer, refuses_what_could_not_be_read_again) {
   EXPECT_THAT(refusal_of({.metadata = {{"general.alignment", 64U}}}), HasSubstr("alignment"));
 }
 
-}  // namespace
+}  // namespace gguf_writer_test

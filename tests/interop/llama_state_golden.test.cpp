@@ -14,7 +14,7 @@
 #include <tightkv/interop/file.hpp>
 #include <tightkv/interop/llama_state.hpp>
 
-namespace {
+namespace llama_state_golden_test {
 
 using namespace tightkv;
 using llama_state::rotation;
@@ -182,4 +182,4 @@ TEST(llama_state_golden, other_memories_are_refused_by_name) {
   EXPECT_THAT(refusal_of("mamba.recurrent.state"), HasSubstr("recurrent"));
 }
 
-}  // namespace
+}  // namespace llama_state_golden_test

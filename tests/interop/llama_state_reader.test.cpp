@@ -16,7 +16,7 @@
 #include <interop/state_builder.hpp>
 #include <tightkv/interop/llama_state_view.hpp>
 
-namespace {
+namespace llama_state_reader_test {
 
 using namespace tightkv;
 using test::byte_writer;
@@ -272,4 +272,4 @@ TEST(llama_state_reader, says_whether_bytes_look_like_one) {
   EXPECT_FALSE(llama_state::is_state({}));
 }
 
-}  // namespace
+}  // namespace llama_state_reader_test

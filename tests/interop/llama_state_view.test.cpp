@@ -16,7 +16,7 @@
 #include <tightkv/methods/lag_kv.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace llama_state_view_test {
 
 using namespace tightkv;
 using llama_state::rotation;
@@ -180,4 +180,4 @@ TEST(llama_state_view, what_it_cannot_read_is_refused) {
   EXPECT_THROW(keys_of(state.base.streams[0], 2), bad_argument);
 }
 
-}  // namespace
+}  // namespace llama_state_view_test

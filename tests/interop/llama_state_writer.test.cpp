@@ -14,7 +14,7 @@
 #include <interop/state_builder.hpp>
 #include <tightkv/interop/llama_state_reader.hpp>
 
-namespace {
+namespace llama_state_writer_test {
 
 using namespace tightkv;
 using test::state_builder;
@@ -229,4 +229,4 @@ TEST_F(llama_state_plans, need_memory_of_the_right_size) {
   EXPECT_THROW(after.write(cpu{}, out), bad_argument);
 }
 
-}  // namespace
+}  // namespace llama_state_writer_test

@@ -15,7 +15,7 @@
 
 #include <support/temporary_directory.hpp>
 
-namespace {
+namespace safetensors_test {
 
 namespace st = tightkv::safetensors;
 using ::testing::ElementsAre;
@@ -65,8 +65,6 @@ std::string const from_python =
             R"("kept":{"dtype":"I32","shape":[3],"data_offsets":[8,20]},)"
             R"("keys":{"dtype":"F16","shape":[2,2],"data_offsets":[20,28]}})",
             std::string_view("\0\0\xc0?\0\0\0\xc0\0\0\0\0\3\0\0\0\7\0\0\0\0<\0@\0008\0\xc4", 28));
-
-}  // namespace
 
 TEST(safetensors, reads_what_python_wrote) {
   auto const file = st::parse(bytes_of(from_python));
@@ -274,3 +272,5 @@ TEST(safetensors, a_write_that_fails_leaves_the_old_file_and_nothing_else) {
   EXPECT_EQ(tests::text_in(here / "out"), "old");
   EXPECT_THAT(here.names(), ElementsAre("out"));
 }
+
+}  // namespace safetensors_test

@@ -13,7 +13,7 @@
 #include <tightkv/interop/safetensors_calibration.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace safetensors_calibration_test {
 
 using namespace tests;
 using ::testing::HasSubstr;
@@ -162,4 +162,4 @@ TEST(safetensors_calibration, refuses_files_that_hold_something_else) {
               HasSubstr("finite"));
 }
 
-}  // namespace
+}  // namespace safetensors_calibration_test

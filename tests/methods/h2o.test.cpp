@@ -13,7 +13,7 @@ struct method_case<tightkv::h2o> : method_facts<tightkv::h2o> {
   static tightkv::h2o make() { return {.recent = 3}; }
 };
 
-namespace {
+namespace h2o_test {
 
 using tightkv::attention_average;
 using tightkv::h2o;
@@ -158,5 +158,5 @@ TEST(attention_history, refuses_to_score_rows_it_has_not_observed) {
   EXPECT_THROW(history.score(any_cpu{}, cache.float_view(), scores.view()), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace h2o_test
 }  // namespace tests

@@ -5,7 +5,7 @@
 #include <support/reference.hpp>
 
 namespace tests {
-namespace {
+namespace key_diff_test {
 
 using tightkv::keep_tokens;
 using tightkv::key_diff;
@@ -66,5 +66,5 @@ TEST(key_diff, judges_the_kept_with_the_new_when_called_after_every_block) {
   }
 }
 
-}  // namespace
+}  // namespace key_diff_test
 }  // namespace tests

@@ -5,7 +5,7 @@
 #include <support/reference.hpp>
 
 namespace tests {
-namespace {
+namespace key_diff_h2o_test {
 
 using tightkv::key_diff_h2o;
 
@@ -43,5 +43,5 @@ TEST(key_diff_h2o, keeps_the_best_of_either_judge) {
   expect_kept(o, both);
 }
 
-}  // namespace
+}  // namespace key_diff_h2o_test
 }  // namespace tests

@@ -13,7 +13,7 @@
 #include <support/method_laws.hpp>
 
 namespace tests {
-namespace {
+namespace kvpress_test {
 
 namespace golden {
 #include <golden/kvpress/scores.inc>
@@ -75,5 +75,5 @@ TEST(kvpress, agrees_on_lagkv_scores_which_it_halves) {
   }
 }
 
-}  // namespace
+}  // namespace kvpress_test
 }  // namespace tests

@@ -7,7 +7,7 @@
 #include <support/reference.hpp>
 
 namespace tests {
-namespace {
+namespace l2_norm_test {
 
 using tightkv::keep_ratio;
 using tightkv::keep_tokens;
@@ -90,5 +90,5 @@ TEST(l2_norm, takes_a_fraction_of_what_is_to_come_when_told) {
   EXPECT_EQ(cache.tokens(), 20);
 }
 
-}  // namespace
+}  // namespace l2_norm_test
 }  // namespace tests

@@ -30,7 +30,7 @@ struct method_case<tightkv::lag_kv> : method_facts<tightkv::lag_kv> {
   }
 };
 
-namespace {
+namespace lag_kv_test {
 
 using tightkv::lag_kv;
 
@@ -184,5 +184,5 @@ TEST(lag_kv, refuses_what_makes_no_sense) {
   EXPECT_THROW(decide(lag_kv{.value_weight = std::nanf("")}, cache), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace lag_kv_test
 }  // namespace tests

@@ -14,7 +14,7 @@ struct method_case<tightkv::lag_kv_global> : method_facts<tightkv::lag_kv_global
   }
 };
 
-namespace {
+namespace lag_kv_global_test {
 
 using tightkv::keep_tokens;
 using tightkv::lag_kv_global;
@@ -61,5 +61,5 @@ TEST(lag_kv_global, never_drops_below_sinks_and_tail) {
   EXPECT_THROW(decide(lag_kv_global{.budget = keep_tokens{13}, .lag = 8}, content), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace lag_kv_global_test
 }  // namespace tests

@@ -13,7 +13,7 @@ struct method_case<tightkv::random_eviction> : method_facts<tightkv::random_evic
   static constexpr bool does_not_know_head_numbers = false;  // each head draws its own numbers
 };
 
-namespace {
+namespace random_eviction_test {
 
 using tightkv::keep_tokens;
 using tightkv::random_eviction;
@@ -54,5 +54,5 @@ TEST(random_eviction, spares_no_part_of_the_sequence) {
   EXPECT_NEAR(first_half, 2000, 100);  // three standard deviations
 }
 
-}  // namespace
+}  // namespace random_eviction_test
 }  // namespace tests

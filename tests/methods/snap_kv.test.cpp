@@ -5,7 +5,7 @@
 #include <support/reference.hpp>
 
 namespace tests {
-namespace {
+namespace snap_kv_test {
 
 using tightkv::keep_tokens;
 using tightkv::snap_kv;
@@ -84,5 +84,5 @@ TEST(snap_kv, refuses_too_few_queries_even_kernels_and_empty_windows) {
   EXPECT_THROW(decide(snap_kv{.window = 0}, cache), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace snap_kv_test
 }  // namespace tests

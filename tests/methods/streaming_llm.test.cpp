@@ -12,7 +12,7 @@ struct method_case<tightkv::streaming_llm> : method_facts<tightkv::streaming_llm
   static constexpr bool reads_rows = false;
 };
 
-namespace {
+namespace streaming_llm_test {
 
 using tightkv::keep_tokens;
 using tightkv::streaming_llm;
@@ -41,5 +41,5 @@ TEST(streaming_llm, slides_for_ever) {
   }
 }
 
-}  // namespace
+}  // namespace streaming_llm_test
 }  // namespace tests

@@ -15,7 +15,7 @@
 
 #include <support/method_laws.hpp>
 
-namespace {
+namespace threads_test {
 
 using namespace tests;
 
@@ -57,4 +57,4 @@ TEST(methods, decide_and_move_the_same_whatever_the_number_of_threads) {
              tightkv::all_methods{});
 }
 
-}  // namespace
+}  // namespace threads_test

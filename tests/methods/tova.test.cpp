@@ -12,7 +12,7 @@ struct method_case<tightkv::tova> : method_facts<tightkv::tova> {
   static tightkv::protected_tokens protects(tightkv::tova const&, int) { return {.recent = 1}; }
 };
 
-namespace {
+namespace tova_test {
 
 using tightkv::keep_tokens;
 using tightkv::tova;
@@ -56,5 +56,5 @@ TEST(tova, refuses_a_view_without_the_last_query) {
   EXPECT_THROW(decide(tova{}, cache), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace tova_test
 }  // namespace tests

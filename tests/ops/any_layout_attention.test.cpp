@@ -9,7 +9,7 @@
 #include <tightkv/ops/attention_mass.hpp>
 #include <tightkv/ops/window_attention.hpp>
 
-namespace {
+namespace any_layout_attention_test {
 
 using namespace tests;
 
@@ -39,4 +39,4 @@ TYPED_TEST(any_layout_attention, gives_the_same_attention) {
   }
 }
 
-}  // namespace
+}  // namespace any_layout_attention_test

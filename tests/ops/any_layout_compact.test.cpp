@@ -10,7 +10,7 @@
 #include <tightkv/ops/compact.hpp>
 #include <tightkv/ops/gather.hpp>
 
-namespace {
+namespace any_layout_compact_test {
 
 using namespace tests;
 
@@ -69,4 +69,4 @@ TYPED_TEST(any_layout_compact, is_compacted_in_place_and_gathered_from) {
   }
 }
 
-}  // namespace
+}  // namespace any_layout_compact_test

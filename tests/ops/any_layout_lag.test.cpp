@@ -7,7 +7,7 @@
 #include <support/any_layout.hpp>
 #include <tightkv/ops/lag_scores.hpp>
 
-namespace {
+namespace any_layout_lag_test {
 
 using namespace tests;
 
@@ -26,4 +26,4 @@ TYPED_TEST(any_layout_lag, gives_the_same_lag_scores) {
   }
 }
 
-}  // namespace
+}  // namespace any_layout_lag_test

@@ -9,7 +9,7 @@
 #include <tightkv/ops/gram_update.hpp>
 #include <tightkv/ops/project_heads.hpp>
 
-namespace {
+namespace any_layout_merging_test {
 
 using namespace tests;
 
@@ -42,4 +42,4 @@ TEST(any_layout_merging, gives_the_same_gram_matrices_and_projections) {
   expect_same_in_any_layout<tightkv::half>(head_dim, both, 2);
 }
 
-}  // namespace
+}  // namespace any_layout_merging_test

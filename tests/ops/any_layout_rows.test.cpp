@@ -6,7 +6,7 @@
 #include <tightkv/ops/mean_cosine.hpp>
 #include <tightkv/ops/row_norms.hpp>
 
-namespace {
+namespace any_layout_rows_test {
 
 using namespace tests;
 
@@ -29,4 +29,4 @@ TYPED_TEST(any_layout_rows, gives_the_same_row_norms_and_cosines) {
   }
 }
 
-}  // namespace
+}  // namespace any_layout_rows_test

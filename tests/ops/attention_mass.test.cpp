@@ -13,7 +13,7 @@
 #include <support/oracle.hpp>
 #include <tightkv/ops/attention_mass.hpp>
 
-namespace {
+namespace attention_mass_test {
 
 using namespace tests;
 using numbers = std::vector<float>;
@@ -178,4 +178,4 @@ TEST(attention_mass, refuses_more_queries_than_the_view_has) {
                tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace attention_mass_test

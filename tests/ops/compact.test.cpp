@@ -11,7 +11,7 @@
 #include <tightkv/ops/gather.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace compact_test {
 
 using tightkv::cpu;
 using tightkv::plan;
@@ -128,4 +128,4 @@ TEST(gather, refuses_a_destination_of_another_shape_before_it_writes) {
   refused(plan::of({2, 3}, {{1}, {0}}), {2, 1, 2});
 }
 
-}  // namespace
+}  // namespace compact_test

@@ -35,7 +35,7 @@
 #include <tightkv/ops/select_top_k.hpp>
 #include <tightkv/ops/window_attention.hpp>
 
-namespace {
+namespace executors_test {
 
 using namespace tests;
 
@@ -217,4 +217,4 @@ TEST(executors, take_scratch_from_nowhere_else) {
   std::pmr::set_default_resource(usual);
 }
 
-}  // namespace
+}  // namespace executors_test

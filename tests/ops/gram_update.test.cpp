@@ -11,7 +11,7 @@
 #include <support/rows.hpp>
 #include <tightkv/ops/gram_update.hpp>
 
-namespace {
+namespace gram_update_test {
 
 using namespace tests;
 using ::testing::ElementsAre;
@@ -105,4 +105,4 @@ TEST(gram_update, refuses_groups_outside_the_plane_and_sums_of_another_size) {
   EXPECT_THROW(tightkv::gram_update(tightkv::plain_cpu{}, uneven, {.heads = 2}, x.of.view()), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace gram_update_test

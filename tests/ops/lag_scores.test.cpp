@@ -12,7 +12,7 @@
 #include <support/oracle.hpp>
 #include <tightkv/ops/lag_scores.hpp>
 
-namespace {
+namespace lag_scores_test {
 
 using namespace tests;
 using numbers = std::vector<float>;
@@ -126,4 +126,4 @@ TEST(lag_scores, refuse_what_makes_no_sense) {
   refused([](auto& c) { c.heads_given = 2; });
 }
 
-}  // namespace
+}  // namespace lag_scores_test

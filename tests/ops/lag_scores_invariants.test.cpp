@@ -11,7 +11,7 @@
 #include <support/near.hpp>
 #include <support/rows.hpp>
 
-namespace {
+namespace lag_scores_invariants_test {
 
 using namespace tests;
 using numbers = std::vector<float>;
@@ -121,4 +121,4 @@ TEST(lag_scores_invariants, each_judged_partition_sums_to_one_and_to_two_with_va
   for (int const begin : {3, 11, 19}) EXPECT_NEAR(sum(begin), 2, 1e-6);
 }
 
-}  // namespace
+}  // namespace lag_scores_invariants_test

@@ -10,7 +10,7 @@
 #include <support/oracle.hpp>
 #include <tightkv/ops/mean_cosine.hpp>
 
-namespace {
+namespace mean_cosine_test {
 
 using namespace tests;
 
@@ -69,4 +69,4 @@ TEST(mean_cosine, refuses_scores_of_another_shape) {
       tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace mean_cosine_test

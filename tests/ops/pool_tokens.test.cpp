@@ -9,7 +9,7 @@
 #include <support/rows.hpp>
 #include <tightkv/ops/pool_tokens.hpp>
 
-namespace {
+namespace pool_tokens_test {
 
 using namespace tests;
 using tightkv::pooling;
@@ -85,4 +85,4 @@ TEST(pool_tokens, refuses_an_even_width_and_lengths_that_do_not_fit) {
   EXPECT_THROW(tightkv::pool_tokens(tightkv::plain_cpu{}, scores.view(), {one}), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace pool_tokens_test

@@ -11,7 +11,7 @@
 #include <support/rows.hpp>
 #include <tightkv/ops/project_heads.hpp>
 
-namespace {
+namespace project_heads_test {
 
 using namespace tests;
 using ::testing::ElementsAre;
@@ -108,4 +108,4 @@ TEST(project_heads, refuses_what_does_not_fit) {
                tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace project_heads_test

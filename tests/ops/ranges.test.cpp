@@ -7,7 +7,7 @@
 #include <tightkv/ops/freed_pages.hpp>
 #include <tightkv/ops/token_range.hpp>
 
-namespace {
+namespace ranges_test {
 
 using tightkv::plan;
 using tightkv::protected_tokens;
@@ -57,4 +57,4 @@ TEST(freed_pages, refuse_other_heads_than_the_plans) {
   EXPECT_THROW(tightkv::freed_pages(p, {4, {1, 0}}), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace ranges_test

@@ -8,7 +8,7 @@
 #include <support/near.hpp>
 #include <tightkv/ops/rank_tokens.hpp>
 
-namespace {
+namespace rank_tokens_test {
 
 using namespace tests;
 using floats = std::vector<float>;
@@ -53,4 +53,4 @@ TEST(rank_tokens, refuses_what_makes_no_sense) {
   EXPECT_THROW(tightkv::rank_tokens(tightkv::plain_cpu{}, {scores.data(), 1, 2}, {}), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace rank_tokens_test

@@ -10,7 +10,7 @@
 #include <support/oracle.hpp>
 #include <tightkv/ops/row_norms.hpp>
 
-namespace {
+namespace row_norms_test {
 
 using namespace tests;
 
@@ -72,4 +72,4 @@ TEST(row_norms, of_an_empty_cache_are_nothing) {
   EXPECT_TRUE(out.empty());
 }
 
-}  // namespace
+}  // namespace row_norms_test

@@ -13,7 +13,7 @@
 #include <tightkv/ops/mean_of_heads.hpp>
 #include <tightkv/ops/random_scores.hpp>
 
-namespace {
+namespace score_maps_test {
 
 using namespace tests;
 using floats = std::vector<float>;
@@ -129,4 +129,4 @@ TEST(random_scores, refuse_too_few_token_numbers) {
                tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace score_maps_test

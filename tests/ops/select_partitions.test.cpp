@@ -8,7 +8,7 @@
 #include <support/oracle.hpp>
 #include <tightkv/ops/select_partitions.hpp>
 
-namespace {
+namespace select_partitions_test {
 
 using namespace tests;
 using floats = std::vector<float>;
@@ -100,4 +100,4 @@ TEST(select_partitions, refuses_what_makes_no_sense) {
                tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace select_partitions_test

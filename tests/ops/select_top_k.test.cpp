@@ -10,7 +10,7 @@
 #include <support/oracle.hpp>
 #include <tightkv/ops/select_top_k.hpp>
 
-namespace {
+namespace select_top_k_test {
 
 using namespace tests;
 using floats = std::vector<float>;
@@ -133,4 +133,4 @@ TEST(select_top_k, refuses_ranges_and_numbers_that_do_not_fit) {
   EXPECT_THROW(tightkv::select_top_k(tightkv::plain_cpu{}, {scores.data(), 1, 4}, {}, p), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace select_top_k_test

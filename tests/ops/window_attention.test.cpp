@@ -10,7 +10,7 @@
 #include <support/oracle.hpp>
 #include <tightkv/ops/window_attention.hpp>
 
-namespace {
+namespace window_attention_test {
 
 using namespace tests;
 using numbers = std::vector<float>;
@@ -81,4 +81,4 @@ TEST(window_attention, refuses_what_makes_no_sense) {
   EXPECT_THROW(tightkv::window_attention(tightkv::plain_cpu{}, view, 1, {nullptr, 2, 3}), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace window_attention_test

@@ -25,7 +25,7 @@ struct scorer_case<tightkv::last_query_attention> : scorer_facts<tightkv::last_q
   static constexpr bool heads_are_independent = false;
 };
 
-namespace {
+namespace attention_test {
 
 [[maybe_unused]] bool const laws_of_last_query_attention =
     obeys_scorer_laws<tightkv::last_query_attention>("last_query_attention");
@@ -67,5 +67,5 @@ TEST(attention_history, sums_over_queries) {
                 {{1.933333F, 1.033333F, .633333F, .4F}, {2.333333F, 1.033333F, .533333F, .1F}}, 1e-6F);
 }
 
-}  // namespace
+}  // namespace attention_test
 }  // namespace tests

@@ -8,7 +8,7 @@
 #include <support/scorer_laws.hpp>
 
 namespace tests {
-namespace {
+namespace best_rank_test {
 
 using short_or_distinct = tightkv::best_rank<tightkv::key_norm, tightkv::key_distinctness>;
 
@@ -23,5 +23,5 @@ TEST(best_rank, is_the_better_of_two_ranks_among_unprotected_tokens) {
   EXPECT_EQ(scores[0][3], 2);
 }
 
-}  // namespace
+}  // namespace best_rank_test
 }  // namespace tests

@@ -4,7 +4,7 @@
 #include <support/scorer_laws.hpp>
 
 namespace tests {
-namespace {
+namespace key_distinctness_test {
 
 using tightkv::key_distinctness;
 
@@ -25,5 +25,5 @@ TEST(key_distinctness, gives_a_zero_key_and_every_key_about_a_zero_mean_the_cosi
   expect_scores(scores({1, 0, -2, 0}), {{0, 0}});
 }
 
-}  // namespace
+}  // namespace key_distinctness_test
 }  // namespace tests

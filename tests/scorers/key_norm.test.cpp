@@ -10,7 +10,7 @@ struct scorer_case<tightkv::key_norm> : scorer_facts<tightkv::key_norm> {
   static constexpr bool rows_are_independent = true;
 };
 
-namespace {
+namespace key_norm_test {
 
 [[maybe_unused]] bool const laws = obeys_scorer_laws<tightkv::key_norm>("key_norm");
 
@@ -25,5 +25,5 @@ TEST(key_norm, does_not_overflow_where_halves_would) {
   expect_scores(scores_of(tightkv::key_norm{}, view), {{-120000, -120000}}, 64.0F);  // 60000 is 59968 or 60000 in half
 }
 
-}  // namespace
+}  // namespace key_norm_test
 }  // namespace tests

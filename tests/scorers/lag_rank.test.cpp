@@ -6,7 +6,7 @@
 #include <support/scorer_laws.hpp>
 
 namespace tests {
-namespace {
+namespace lag_rank_test {
 
 using tightkv::lag_rank;
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
@@ -36,5 +36,5 @@ TEST(lag_rank, judges_only_partitions_that_have_another_after_them) {
   EXPECT_EQ(ranks.judged_tokens(0), (tightkv::token_range{}));
 }
 
-}  // namespace
+}  // namespace lag_rank_test
 }  // namespace tests

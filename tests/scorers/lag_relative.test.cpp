@@ -6,7 +6,7 @@
 #include <support/scorer_laws.hpp>
 
 namespace tests {
-namespace {
+namespace lag_relative_test {
 
 using tightkv::lag_relative;
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
@@ -39,5 +39,5 @@ TEST(lag_relative, needs_values_only_if_they_weigh_something) {
   EXPECT_THROW(scores_of(lag_relative{.lag = 3, .sink = 0}, view), tightkv::bad_argument);
 }
 
-}  // namespace
+}  // namespace lag_relative_test
 }  // namespace tests

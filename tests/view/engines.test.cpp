@@ -11,7 +11,7 @@
 #include <tightkv/view/batch.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace engines_test {
 
 using namespace tests;
 using tightkv::half;
@@ -175,4 +175,4 @@ TEST(hugging_face, is_a_list_of_layers_seen_as_one) {  // DynamicCache: [B][H][T
                 [](int h, int t, int d) { return (h * tokens + t) * head_dim + d; });
 }
 
-}  // namespace
+}  // namespace engines_test

@@ -7,7 +7,7 @@
 #include <tightkv/view/kv_view.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace kv_view_test {
 
 using tightkv::absent;
 using tightkv::kv_view;
@@ -104,4 +104,4 @@ TEST(kv_view, may_be_empty) {
   EXPECT_EQ(tightkv::group_size(view), 1);
 }
 
-}  // namespace
+}  // namespace kv_view_test

@@ -9,7 +9,7 @@
 #include <support/layouts.hpp>
 #include <support/places.hpp>
 
-namespace {
+namespace layouts_test {
 
 using namespace tests;
 
@@ -38,4 +38,4 @@ TYPED_TEST(layouts, put_each_element_where_their_formula_says) {
   }
 }
 
-}  // namespace
+}  // namespace layouts_test

@@ -12,7 +12,7 @@
 #include <tightkv/view/kv_view.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace llama_cpp_test {
 
 using namespace tests;
 using tightkv::half;
@@ -102,4 +102,4 @@ TEST(ik_llama_cpp, layers_of_different_types_are_views_of_their_own_under_one_pl
   }
 }
 
-}  // namespace
+}  // namespace llama_cpp_test

@@ -10,7 +10,7 @@
 #include <tightkv/view/batch.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace plane_test {
 
 using tightkv::half;
 
@@ -231,4 +231,4 @@ TEST(batch, refuses_planes_of_different_shapes) {
             "tightkv::batch: all planes must have the same head_dim (got head_dim = 2, first = 4)");
 }
 
-}  // namespace
+}  // namespace plane_test

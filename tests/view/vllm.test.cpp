@@ -10,7 +10,7 @@
 #include <tightkv/ops/compact.hpp>
 #include <tightkv/view/layouts.hpp>
 
-namespace {
+namespace vllm_test {
 
 using namespace tests;
 using tightkv::half;
@@ -220,4 +220,4 @@ TEST(tensorrt_llm, mixed_pools_are_opaque_rows_of_different_sizes_under_one_tabl
   EXPECT_EQ(nvfp4[static_cast<std::size_t>(((block(0) * heads + 1) * block_size + 0) * 40 + 39)], std::byte{2});
 }
 
-}  // namespace
+}  // namespace vllm_test
