@@ -154,7 +154,8 @@ def main():
         layers = lab.answer("quality_head_energy", asked.model, lab.texts["calibration"], 1024)
         (asked.out / "energy.json").write_text(json.dumps(layers) + "\n")
         draw(layers, asked.energy)
-    markdown = "\n\n".join("\n".join(make(lab)) for make in (table, ridges, far, evicted)) + "\n"
+    parts = ["\n".join(make(lab)) for make in (evicted, far, ridges, table)]  # the longest last
+    markdown = "\n\n".join(reversed(parts)) + "\n"
     (asked.out / "merging.md").write_text(markdown)
     print(markdown)
 
