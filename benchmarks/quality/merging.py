@@ -37,21 +37,15 @@ VARIANTS = [
     (PLAIN, 1, ["--keys", "commuting-query", *NONE]),
     (PLAIN, 1, ["--steps", "0", *TWO]),
     (PLAIN, 1, TWO),
-    (PLAIN, 1, ["--keys", "kq-svd", "--ridge", "0", *SIX]),
-    (PLAIN, 1, ["--keys", "commuting-query", "--ridge", "0", *SIX]),
     (PLAIN, 1, ["--ridge", "0", *SIX]),
-    (PLAIN, 1, ["--skip", "4", *SIX]),
     (PLAIN, 1, ["--refit", "output", *SIX]),
     (PLAIN, 1, SIX),
     (PLAIN, 1, ["--keys", "commuting-query"]),
     (PLAIN, 1, ["--keys", "kq-svd"]),
     (PLAIN, 1, DEFAULT),
-    (COPIES, 3, ["--keys", "commuting-query", "--type", "f32", *NONE]),
     (COPIES, 3, ["--type", "f32", *TWO]),
-    (COPIES, 1, TWO),
     (COPIES, 1, SIX),
     (DEALT, 3, ["--keys", "layer-wide", "--values", "svd", *TWO]),
-    (DEALT, 3, ["--keys", "post-rope", "--values", "svd", *TWO]),
     (DEALT, 3, ["--groups", "similar", "--type", "f32", *TWO]),
     (NOISY, 3, MEAN),
     (NOISY, 3, ["--keys", "kq-svd", "--values", "svd-weights", *TWO]),
@@ -97,7 +91,7 @@ def table(lab):
             seen.add(model[2])
             lines.append(f"| {model[2]} | as they are | | yes | | | {original['nll']:.3f} | 0 |")
         kl = f"{merged['kl']:.3f}" if merged["kl"] > 1e-3 else f"{merged['kl']:.0e}"
-        keys = m["keys"] + (", 0 steps" if "--steps" in options else "") + (", `--skip 4`" if "--skip" in options else "")
+        keys = m["keys"] + (", 0 steps" if "--steps" in options else "")
         keys += ", similar heads" if m["groups"] == "similar" else ""
         lines.append(
             f"| {model[2]} → {after} | {keys} | {m['values']} | {'yes' if m['other_engines'] else 'no'} | {refit(m)} |"
