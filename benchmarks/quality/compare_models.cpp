@@ -2,7 +2,9 @@
 // quality_compare_models ORIGINAL.gguf TEXT WINDOWS TOKENS CHANGED.gguf...
 //
 // What the changed models expect of a text, held against the original's expectation: as many windows of so many tokens
-// spread evenly over the text. Prints JSON: mean nats per token, share of first choices, mean KL from the original.
+// spread evenly over the text. Prints JSON: mean nats per token, share of first choices, mean KL from the original, of
+// all tokens and by how many are before them.
+#include <bit>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -23,7 +25,16 @@ struct contender {
   std::string path;
   std::unique_ptr<language_model> model;
   prediction_quality quality{};
+  std::vector<prediction_quality> by_position{};  // of the first 512 tokens, then up to 1024, 2048, ...
 };
+
+constexpr int first_positions = 512;
+
+prediction_quality& of_position(contender& m, int position) {
+  auto const range = static_cast<std::size_t>(std::bit_width(static_cast<unsigned>(position / first_positions)));
+  if (m.by_position.size() <= range) m.by_position.resize(range + 1);
+  return m.by_position[range];
+}
 
 matrix<float> hidden_states(language_model& m, std::span<engine::token const> tokens) {
   auto const& s = m.weights.shape();
@@ -50,10 +61,17 @@ void compare(std::vector<contender>& models, std::span<engine::token const> toke
         next_token const of_this(logits.row(r));
         if (i == 0) expected.push_back(of_this);
         auto const actual = tokens[static_cast<std::size_t>(first + r + 1)];
-        m.quality.add(of_this, actual, expected[static_cast<std::size_t>(r)].divergence_to(of_this));
+        double const kl = expected[static_cast<std::size_t>(r)].divergence_to(of_this);
+        m.quality.add(of_this, actual, kl);
+        of_position(m, first + r).add(of_this, actual, kl);
       }
     }
   }
+}
+
+nlohmann::ordered_json described(prediction_quality const& quality) {
+  auto const mean = quality.mean();
+  return {{"tokens", quality.tokens}, {"nll", mean.nll}, {"accuracy", mean.accuracy}, {"kl", mean.kl}};
 }
 
 int run(std::vector<std::string> const& arguments) {
@@ -77,12 +95,13 @@ int run(std::vector<std::string> const& arguments) {
   }
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (auto const& m : models) {
-    auto const mean = m.quality.mean();
-    out.push_back({{"model", m.path},
-                   {"tokens", m.quality.tokens},
-                   {"nll", mean.nll},
-                   {"accuracy", mean.accuracy},
-                   {"kl", mean.kl}});
+    out.push_back({{"model", m.path}});
+    out.back().update(described(m.quality));
+    for (int i = 0; auto const& range : m.by_position) {
+      auto part = described(range);
+      part["until_position"] = first_positions << i++;
+      out.back()["by_position"].push_back(std::move(part));
+    }
   }
   std::cout << out.dump(1) << '\n';
   return 0;

@@ -4,7 +4,8 @@
     pip install torch transformers accelerate gguf numpy     # or: pip install llama-cpp-python numpy
     quality_model_speed MODEL.gguf TEXT TOKENS 0 LOGITS.f32  # our engine's logits of the text's first tokens
 
-Prints how far its logits are from ours; llama.cpp's speed as well (2 threads, 1024 tokens read, 64 written).
+Prints how far its logits are from ours, and what it writes next; llama.cpp's speed as well (2 threads, 1024 tokens read,
+64 written).
 """
 
 import json
@@ -14,6 +15,8 @@ import time
 
 import numpy as np
 
+NEW = 16  # tokens written after the prompt
+
 
 def by_transformers(model, ids):
     import torch
@@ -21,11 +24,14 @@ def by_transformers(model, ids):
 
     torch.set_num_threads(2)
     loaded = transformers.AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name, dtype=torch.float32)
+    prompt = torch.tensor(ids[None])
     with torch.no_grad():
-        logits = loaded(torch.tensor(ids[None])).logits[0].numpy()
+        logits = loaded(prompt).logits[0].numpy()
+        written = loaded.generate(prompt, max_new_tokens=NEW, do_sample=False)[0, len(ids) :].tolist()
     return logits, {
         "by": f"transformers {transformers.__version__}, torch {torch.__version__}",
         "kv_heads": loaded.config.num_key_value_heads,
+        "writes": written,
     }
 
 
@@ -33,9 +39,13 @@ def by_llama_cpp(model, ids):
     import llama_cpp
 
     f32 = llama_cpp.GGML_TYPE_F32
-    loaded = llama_cpp.Llama(str(model), n_ctx=len(ids), logits_all=True, n_threads=2, verbose=False, type_k=f32, type_v=f32)
+    loaded = llama_cpp.Llama(str(model), n_ctx=len(ids) + NEW, logits_all=True, n_threads=2, verbose=False, type_k=f32, type_v=f32)
     loaded.eval(ids.tolist())
     logits = np.array(loaded.scores[: len(ids)])
+    written = []
+    while len(written) < NEW:
+        written.append(int(loaded.scores[loaded.n_tokens - 1].argmax()))
+        loaded.eval(written[-1:])
     loaded = llama_cpp.Llama(str(model), n_ctx=2048, n_batch=512, n_threads=2, n_threads_batch=2, verbose=False)
     prompt = np.resize(ids, 1024).tolist()
     speeds = []
@@ -49,7 +59,7 @@ def by_llama_cpp(model, ids):
         speeds.append((1024 / (read - start), 64 / (time.perf_counter() - read)))
     prefill, decode = np.median(speeds, axis=0)
     by = f"llama-cpp-python {llama_cpp.__version__}"
-    return logits, {"by": by, "prefill_tokens_per_s": prefill, "decode_tokens_per_s": decode}
+    return logits, {"by": by, "writes": written, "prefill_tokens_per_s": prefill, "decode_tokens_per_s": decode}
 
 
 def main():

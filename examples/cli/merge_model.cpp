@@ -77,8 +77,10 @@ class merge_walk {
       sums.add(eigen_cpu{}, heads_of(a.keys(), s_.head_dim), heads_of(a.values(), s_.head_dim),
                heads_of(a.queries(), s_.head_dim), asked_.skip);
     }
-    detail::expects(sums.keys.rows().not_finite + sums.values.rows().not_finite == 0, "merge-heads",
-                    "the model's activations must be finite");
+    auto not_finite = sums.keys.rows().not_finite + sums.values.rows().not_finite;
+    for (auto const& q : sums.queries) not_finite += q.rows().not_finite;
+    detail::expects(not_finite == 0, "merge-heads", "the model's activations must be finite", "rows that are not",
+                    not_finite);
     return sums;
   }
 

@@ -262,6 +262,20 @@ TEST_F(merge_tiny_model, refuses_what_it_cannot_read_or_was_merged_already) {
   EXPECT_FALSE(std::filesystem::exists(merged));
 }
 
+TEST_F(merge_tiny_model, refuses_activations_that_are_not_finite) {
+  for (char const* part : {"attn_k", "attn_q", "attn_v"}) {
+    runnable const original(plain);
+    auto t = original.file().tensor("blk.2." + std::string(part) + ".weight");
+    std::vector<std::byte> bytes(t.data.begin(), t.data.end());
+    ASSERT_EQ(name_of(t.type), "F32");
+    std::fill_n(bytes.begin() + 4, 4, std::byte{0xff});  // a NaN
+    t.data = bytes;
+    tightkv::gguf::write(in, original.file(), {.metadata = {}, .tensors = {t}});
+    expect_refused(merging(in, 1), "tightkv merge-heads", "activations must be finite");
+    EXPECT_FALSE(std::filesystem::exists(merged));
+  }
+}
+
 #ifdef __linux__
 TEST_F(merge_tiny_model, a_full_disk_is_said_and_leaves_nothing) {
   auto const limited = "ulimit -f 8; trap '' XFSZ; exec '" + std::string(TIGHTKV_TEST_CLI) + "' merge-heads '" + plain +
