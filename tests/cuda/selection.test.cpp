@@ -60,12 +60,13 @@ TEST(cuda_select_top_k, makes_the_plan_of_the_cpu) {
   for (auto const& k : kinds) {
     for (int const tokens : {1, 33, 700, 5000, 9000}) {
       SCOPED_TRACE(testing::Message() << k.name << ", tokens " << tokens);
-      auto const scores = scores_of(k, 4, tokens);
+      auto const scores = scores_of(k, 5, tokens);
       std::pmr::memory_resource* const memory = std::pmr::get_default_resource();
       tightkv::candidates from(memory);
       from.add(tokens, {}, tokens / 4);
       from.add(tokens, {.sink = tokens / 9, .recent = tokens / 7}, tokens / 2);
       from.add(tokens, {.sink = 1}, 1);
+      from.add(tokens, {}, tokens - tokens / 10);
       from.add(tokens - tokens / 3, {.recent = tokens / 10}, tokens - tokens / 3);
       auto const want = tightkv::top_k{}.select(plain{}, scores.view(), from);
       for_each_seed([&](unsigned seed) {
