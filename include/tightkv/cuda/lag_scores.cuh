@@ -22,7 +22,6 @@ struct lag_job {
   int partitions_per_block;
   int ring_bytes;
   float value_weight;
-  float* far_spreads;  // `lag` for each block, where they do not fit in shared memory
 };
 
 /// The spread of a row, from the sum of its squared deviations, which is 0 where there are not two channels.
@@ -33,17 +32,19 @@ __device__ inline float spread_of(float squares, int channels) {
 /// Of each row's squared deviations, what the plain kernel's softmax has above the line; returns their sum, which runs
 /// in 16 lanes. NaN entries take no part. For all threads of the block, each of which finds the numerators that it
 /// left.
-__device__ inline float softmax_sum(spread_list const& x, int n, int channels, float most) {
+__device__ inline float softmax_sum(shared<float> x, int n, int channels, float most) {
   float const largest = spread_of(most, channels);
   for (int i = static_cast<int>(threadIdx.x); i < n; i += lag_tuning::threads) {
-    float const u = spread_of(x.get(i), channels);
-    x.set(i, u == u ? exp(u - largest) : u);
+    float const u = spread_of(x[i], channels);
+    x[i] = u == u ? exp(u - largest) : u;
   }
   __syncthreads();
   int const lane = static_cast<int>(threadIdx.x) % warp_size;
   float sum = 0.0F;
-  for (int i = lane; lane < lane_sum::lanes && i < n; i += lane_sum::lanes) {
-    float const u = x.get(i);
+  int const end = lane < lane_sum::lanes ? n : 0;
+#pragma unroll 8
+  for (int i = lane; i < end; i += lane_sum::lanes) {
+    float const u = x[i];
     if (u == u) sum += u;
   }
   for (int other = lane_sum::lanes / 2; other > 0; other /= 2) sum += __shfl_xor_sync(all_lanes, sum, other);
@@ -79,9 +80,8 @@ __global__ void __launch_bounds__(lag_tuning::threads, Steps <= 8 ? lag_tuning::
   if (lowest >= judged) return;
   int const highest = lowest + job.partitions_per_block < judged ? lowest + job.partitions_per_block : judged;
 
-  lag_shared const memory{job.ring_bytes, Steps * lane_sum::lanes, job.far_spreads == nullptr ? lag : 0};
-  std::ptrdiff_t const block = static_cast<std::ptrdiff_t>(blockIdx.y) * gridDim.x + blockIdx.x;
-  spread_list const spreads{memory.spreads(), job.far_spreads == nullptr ? nullptr : job.far_spreads + block * lag};
+  lag_shared const memory{job.ring_bytes, Steps * lane_sum::lanes, lag};
+  auto const spreads = memory.spreads();
 
   auto const walk = [&](auto const& rows, auto const& with_the_other_plane) {
     using rows_type = std::remove_cvref_t<decltype(rows)>;
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(lag_tuning::threads, Steps <= 8 ? lag_tuning::
       float const sum = softmax_sum(spreads, lag, walker.channels(), most);
       for (int i = static_cast<int>(threadIdx.x); i < lag; i += lag_tuning::threads) {
         float* const score = &out(h, first + p * lag + i);
-        store(score, with_the_other_plane(spreads.get(i) / sum, score));
+        store(score, with_the_other_plane(spreads[i] / sum, score));
       }
     }
   };
@@ -156,10 +156,8 @@ struct kernel<lag_scores_fn, cuda> {
   };
   static constexpr int most_channels = 256;
 
-  // With spreads in global memory the workspace depends on the split, which must not depend on the device then.
-  static constexpr int usually_resident = 512;
   static int resident_blocks(cuda const& ex) {
-    if (detail::only_measures(ex)) return usually_resident;
+    if (detail::only_measures(ex)) return 1;
     int device = 0;
     int processors = 0;
     detail::check(cudaGetDevice(&device), "asking for the device");
@@ -188,20 +186,18 @@ struct kernel<lag_scores_fn, cuda> {
       most = std::max(most, p.partitions.judged(h, view.tokens(h)));
     }
     int const lag = p.partitions.lag;
-    bool const near = lag <= detail::lag_tuning::in_shared;
-    int const per_block = partitions_per_block(heads.count, most, near ? resident_blocks(ex) : usually_resident);
+    detail::expects(lag <= detail::lag_tuning::most_lag, "lag_scores", "lag must be at most 16384 on a GPU", "lag",
+                    lag);
+    int const per_block = partitions_per_block(heads.count, most, resident_blocks(ex));
     dim3 const grid(static_cast<unsigned>(heads.count), std::max(1U, detail::blocks_for(most, per_block)));
 
     auto const first = detail::table_of(ex, p.partitions.first);
-    detail::device_array<float> const far(ex,
-                                          near ? 0 : std::size_t{1} * grid.x * grid.y * static_cast<std::size_t>(lag));
     detail::lag_job const job{.first = first.view(),
                               .lag = lag,
                               .partitions_per_block = per_block,
                               .ring_bytes = std::max(ring_bytes(keys), ring_bytes(values)),
-                              .value_weight = p.value_weight,
-                              .far_spreads = far.data()};
-    detail::lag_shared const memory{job.ring_bytes, Steps * detail::lane_sum::lanes, near ? lag : 0};
+                              .value_weight = p.value_weight};
+    detail::lag_shared const memory{job.ring_bytes, Steps * detail::lane_sum::lanes, lag};
     detail::launch(ex, "lag_scores", detail::lag_scores_kernel<Steps, Keys, Values>,
                    {grid, detail::lag_tuning::threads, static_cast<std::size_t>(memory.bytes())}, job, heads.first, out,
                    keys, values);

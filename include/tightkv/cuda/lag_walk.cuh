@@ -17,7 +17,7 @@ struct lag_tuning {
   static constexpr int blocks = 4;        // on a processor
   static constexpr int stages = 2;        // tiles: one is looked at while the next arrives
   static constexpr int rows = 64;         // of a tile
-  static constexpr int in_shared = 1024;  // up to this lag, spreads stay in shared memory
+  static constexpr int most_lag = 16384;  // whose spreads fit in shared memory
 };
 
 /// The threads that share a row. Each has two neighbouring lanes of the row's sums: channels 16 s + 2 m and the next,
@@ -56,7 +56,7 @@ struct lag_team {
 struct lag_shared {
   int ring_bytes;
   int channels;  // Steps * 16
-  int lag;       // 0 where the spreads are elsewhere
+  int lag;
 
   TIGHTKV_HD int bytes() const {
     int const floats = (2 * lag_tuning::warps + 2) * channels + 2 * lag_tuning::warps + lag;
@@ -83,25 +83,6 @@ struct lag_shared {
   __device__ shared<float> floats() const { return dynamic_shared<float>(static_cast<std::size_t>(ring_bytes)); }
 };
 
-/// Where the rows' spreads go: shared memory, or, for a long lag, memory of the block's own.
-struct spread_list {
-  shared<float> near;
-  float* far;
-
-  __device__ float get(int i) const {
-    if (far != nullptr) return load(far + i);
-    float const x = near[i];
-    return x;
-  }
-  __device__ void set(int i, float x) const {
-    if (far != nullptr) {
-      store(far + i, x);
-    } else {
-      near[i] = x;
-    }
-  }
-};
-
 /// A plane's rows, partition by partition. It walks backwards, so that when a row is there the ranges of the next
 /// partition are known, and the row is needed only once: for its spread, and for the ranges of its own partition.
 /// All threads of the block make the same calls.
@@ -124,7 +105,7 @@ class lag_walk {
 
   /// Goes through one partition: if `scored`, leaves the sum of squared deviations of each of its rows, by the ranges
   /// of the next, and returns the largest of them; then takes its own ranges.
-  __device__ float partition(bool scored, spread_list const& squares) {
+  __device__ float partition(bool scored, shared<float> squares) {
     float largest = -infinite;
     for (int offset = last_offset(); offset >= 0; offset -= lag_tuning::rows) {
       wait_for_all_but<0>();
@@ -202,7 +183,7 @@ class lag_walk {
   /// to ask. `rows` begins at the thread's first channel. Returns the largest sum of squares in its first thread.
   template <bool Evenly>
   __device__ __forceinline__ float look_at_rows(shared<T> rows, int offset, int count, bool scored,
-                                                spread_list const& squares) {
+                                                shared<float> squares) {
     float largest = -infinite;
     auto row = rows + team::index() * stride_;
 #pragma unroll 1
@@ -211,7 +192,7 @@ class lag_walk {
       float const sum = look_at_row<Evenly>(there ? row : rows, there, scored);
       row = row + team::in_block * stride_;
       if (!there || !scored || team::member() != 0) continue;
-      squares.set(offset + r, sum);
+      squares[offset + r] = sum;
       largest = sum > largest ? sum : largest;
     }
     return largest;
