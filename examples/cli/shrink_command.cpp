@@ -122,6 +122,7 @@ void print(ordered_json const& report) {
 void run(options const& given) {
   check(given);
   stopwatch clock;
+  engine::thread_pool pool(given.threads);  // they take a while to wake up, and come as the file is read
   engine::mapped_file const file(given.input);
   auto const state = llama_state::parse(file.bytes());
   auto const streams = streams_of(state);
@@ -136,18 +137,16 @@ void run(options const& given) {
                       {"streams", ordered_json::array()}};
   double const read = clock.lap();
 
-  engine::thread_pool pool(given.threads);
-  auto const ex = engine::executor_on(pool);
   std::vector<plan> plans;
   for (auto const* const s : streams) {
-    auto kept = keep_of(ex, given.methods.front(), *s, reading);
+    auto kept = keep_of(pool, given.methods.front(), *s, reading);
     report["streams"].push_back(describe(*s, kept, reading));
     plans.push_back(std::move(kept.plan));
   }
   llama_state::smaller const after(state, plans);
   double const decide = clock.lap();
 
-  write_file(given.output, [&](auto const& put) { after.write_pieces(ex, put); });
+  write_state(pool, given.output, after);
   report["bytes_before"] = file.bytes().size();
   report["bytes_after"] = after.size();
   report["window_bytes"] = state.window.bytes.size();

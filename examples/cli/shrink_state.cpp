@@ -3,22 +3,23 @@
 
 #include <algorithm>
 #include <concepts>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
+#include <tightkv/interop/file.hpp>
 #include <tightkv/methods/compress.hpp>
-#include <tightkv/view/batch.hpp>
 #include <tightkv/view/kv_view.hpp>
+
+#include "executor_types.hpp"
 
 namespace tightkv::cli {
 namespace {
 
 /// Rows of any type, in the model's basis.
 using any_rows = kv_view<llama_state::decoded_rows, llama_state::decoded_rows>;
-/// What llama.cpp has unless told otherwise, and so worth its own code.
-using half_rows = batch<plane<half const>>;
-
 /// Methods that look at the lengths and angles of keys, or at nothing: values do not matter to them, nor does the
 /// basis.
 template <class M>
@@ -53,26 +54,58 @@ void check_room(M const& method, plan const& p) {
   }
 }
 
+/// The plans of all layers, one after the other. Layers are independent, so each thread takes whole ones: their scores
+/// stay in its cache, and threads come together once.
+template <class F>
+plan layer_by_layer(engine::thread_pool& pool, llama_state::stream const& stream, F const& plan_of) {
+  std::vector<plan> plans(stream.layers.size());
+  pool.run(static_cast<int>(plans.size()), [&](int l) {
+    auto const i = static_cast<std::size_t>(l);
+    plans[i] = plan_of(i);
+  });
+  std::vector<int> before, after;
+  for (auto const& p : plans) {
+    before.insert(before.end(), p.lengths_before().begin(), p.lengths_before().end());
+    after.insert(after.end(), p.lengths().begin(), p.lengths().end());
+  }
+  plan all(before, after);
+  int head = 0;
+  for (auto const& p : plans) {
+    for (int h = 0; h < p.heads(); ++h, ++head) std::ranges::copy(p.kept(h), all.kept(head).begin());
+    all.nan_scores += p.nan_scores;
+  }
+  return all;
+}
+
 }  // namespace
 
-kept_tokens keep_of(executor_type const& ex, method_choice const& choice, llama_state::stream const& stream,
+kept_tokens keep_of(engine::thread_pool& pool, method_choice const& choice, llama_state::stream const& stream,
                     row_reading const& reading) {
   auto const plan_of = [&]<class M>(M const& method) {
-    auto const decided = [&](auto const& view) { return decide(ex, method, view).plan; };
     int const heads = reading.kv_heads;
     auto const keys = llama_state::planes_of<half>(stream, &llama_state::layer::keys, heads);
-    if constexpr (sees_keys_from_outside<M>) {
-      if (!keys.empty()) return decided(kv_view{half_rows(keys)});
-      return decided(kv_view{keys_of(stream, heads, llama_state::rotation::none)});
-    } else {
-      auto const values = llama_state::planes_of<half>(stream, &llama_state::layer::values, heads);
-      if (!keys.empty() && !values.empty()) return decided(kv_view{half_rows(keys), half_rows(values)});
-      return decided(any_rows{keys_of(stream, heads, reading.rotation), values_of(stream, heads, reading.rotation)});
+    std::vector<plane<half const>> values;
+    if constexpr (!sees_keys_from_outside<M>) {
+      values = llama_state::planes_of<half>(stream, &llama_state::layer::values, heads);
     }
+    return layer_by_layer(pool, stream, [&](std::size_t l) {
+      auto const decided = [&](auto const& view) { return decide(cpu{}, method, view).plan; };
+      auto const decoded = [&](llama_state::tensor llama_state::layer::*which, llama_state::rotation rotation) {
+        return llama_state::decoded_rows(stream, std::span(stream.layers).subspan(l, 1), which, heads, rotation);
+      };
+      if constexpr (sees_keys_from_outside<M>) {
+        if (!keys.empty()) return decided(kv_view{keys[l]});
+        return decided(kv_view{decoded(&llama_state::layer::keys, llama_state::rotation::none)});
+      } else {
+        if (!keys.empty() && !values.empty()) return decided(kv_view{keys[l], values[l]});
+        return decided(any_rows{decoded(&llama_state::layer::keys, reading.rotation),
+                                decoded(&llama_state::layer::values, reading.rotation)});
+      }
+    });
   };
   return std::visit(
       [&]<class M>(M const& method) -> kept_tokens {
-        if constexpr (method_for<M, executor_type, any_rows>) {
+        if constexpr (method_for<M, cpu, any_rows>) {
           auto kept = plan_of(method);
           check_room(method, kept);
           return {std::move(kept), protected_by(method, stream.tokens())};
@@ -82,6 +115,10 @@ kept_tokens keep_of(executor_type const& ex, method_choice const& choice, llama_
         }
       },
       choice.method());
+}
+
+void write_state(engine::thread_pool& pool, std::string const& path, llama_state::smaller const& state) {
+  write_file_unordered(path, [&](auto const& put) { state.write_pieces(executor_type{engine::lent_pool{pool}}, put); });
 }
 
 }  // namespace tightkv::cli

@@ -2,12 +2,14 @@
 /// A saved sequence through a method.
 #pragma once
 
+#include <string>
+
 #include <tightkv/core/plan.hpp>
 #include <tightkv/interop/llama_state.hpp>
 #include <tightkv/ops/token_range.hpp>
 
-#include "compress_layer.hpp"
 #include "method_choice.hpp"
+#include "thread_pool.hpp"
 
 namespace tightkv::cli {
 
@@ -24,7 +26,10 @@ struct kept_tokens {
 };
 
 /// Throws `bad_argument` for methods that need queries, and where the protected tokens do not fit into what is kept.
-kept_tokens keep_of(executor_type const& ex, method_choice const& choice, llama_state::stream const& stream,
+kept_tokens keep_of(engine::thread_pool& pool, method_choice const& choice, llama_state::stream const& stream,
                     row_reading const& reading);
+
+/// All of the file or nothing.
+void write_state(engine::thread_pool& pool, std::string const& path, llama_state::smaller const& state);
 
 }  // namespace tightkv::cli

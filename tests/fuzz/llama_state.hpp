@@ -107,8 +107,10 @@ struct llama_state {
     tightkv::llama_state::smaller const smaller(state, plans);
     std::vector<std::byte> out(smaller.size());
     smaller.write(tightkv::cpu{}, out);
-    std::vector<std::byte> pieces;
-    smaller.write_pieces(tightkv::cpu{}, [&](auto piece) { pieces.insert(pieces.end(), piece.begin(), piece.end()); });
+    std::vector<std::byte> pieces(smaller.size());
+    smaller.write_pieces(tightkv::cpu{}, [&](std::size_t offset, auto piece) {
+      std::ranges::copy(piece, pieces.begin() + static_cast<std::ptrdiff_t>(offset));
+    });
     require(pieces == out, "the pieces are not the whole");
     auto const again = tightkv::llama_state::parse(out);
     require(std::ranges::equal(again.head, state.head) && std::ranges::equal(again.window.bytes, state.window.bytes),

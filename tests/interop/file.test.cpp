@@ -48,6 +48,23 @@ TEST(write_file, whoever_fails_half_way_leaves_the_old_file_and_nothing_else) {
   EXPECT_THAT(here.names(), ElementsAre("out"));
 }
 
+TEST(write_file_unordered, puts_each_piece_where_it_belongs_and_zeros_between) {
+  tests::temporary_directory const here;
+  tests::put(here / "out", "old");
+  tightkv::write_file_unordered(here / "out", [](auto const& put) {
+    put(4, bytes_of("new"));
+    put(0, bytes_of("all"));
+  });
+  EXPECT_EQ(tests::text_in(here / "out"), std::string("all\0new", 7));
+  auto const half_of_it = [](auto const& put) {
+    put(3, bytes_of("x"));
+    throw std::runtime_error("no more");
+  };
+  EXPECT_THROW(tightkv::write_file_unordered(here / "out", half_of_it), std::runtime_error);
+  EXPECT_EQ(tests::text_in(here / "out").size(), 7U);
+  EXPECT_THAT(here.names(), ElementsAre("out"));
+}
+
 TEST(write_file, a_link_stays_a_link) {
   tests::temporary_directory const here;
   tests::put(here / "real", "old");

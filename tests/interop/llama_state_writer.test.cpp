@@ -2,6 +2,7 @@
 #include <tightkv/interop/llama_state_writer.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -12,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <interop/state_builder.hpp>
+#include <tightkv/core/thread_pool.hpp>
 #include <tightkv/interop/llama_state_reader.hpp>
 
 namespace llama_state_writer_test {
@@ -123,16 +125,28 @@ TEST(llama_state_writer, pieces_are_the_same_bytes) {
   basic_cpu const backwards{[](int n, auto&& f) {
     while (n > 0) f(--n);
   }};
-  std::vector<std::byte> whole(after.size()), joined;
+  thread_pool pool{3};
+  basic_cpu const threads{on_pool{pool}};
+  std::vector<std::byte> whole(after.size());
   after.write(cpu{}, whole);
-  int pieces = 0;
-  after.write_pieces(backwards, [&](std::span<std::byte const> piece) {
-    ++pieces;
-    EXPECT_TRUE(piece.size() <= 2 << 20 || piece.data() == window.data());
-    joined.insert(joined.end(), piece.begin(), piece.end());
-  });
-  EXPECT_GE(pieces, 3);
-  EXPECT_TRUE(joined == whole);
+  auto const joined_by = [&](auto const& ex) {
+    std::vector<std::byte> joined(after.size());
+    std::size_t pieces = 0, put_in_all = 0;
+    std::atomic<int> putting = 0;
+    after.write_pieces(ex, [&](std::size_t offset, std::span<std::byte const> piece) {
+      EXPECT_EQ(++putting, 1);
+      EXPECT_TRUE(piece.size() <= 2 << 20 || piece.data() == window.data());
+      std::ranges::copy(piece, joined.begin() + static_cast<std::ptrdiff_t>(offset));
+      ++pieces;
+      put_in_all += piece.size();
+      --putting;
+    });
+    EXPECT_GE(pieces, 3U);
+    EXPECT_EQ(put_in_all, after.size());
+    return joined;
+  };
+  EXPECT_TRUE(joined_by(backwards) == whole);
+  EXPECT_TRUE(joined_by(threads) == whole);
 }
 
 TEST(llama_state_writer, rows_of_every_type_move_as_bytes) {

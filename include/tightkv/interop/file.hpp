@@ -57,6 +57,8 @@ using file_handle = std::unique_ptr<std::FILE, close_file>;
 
 using put_bytes = std::function<void(std::span<std::byte const>)>;
 
+using put_bytes_at = std::function<void(std::size_t, std::span<std::byte const>)>;
+
 // A file that is gone again unless it was renamed to where it belongs.
 class temporary_file {
  public:
@@ -80,6 +82,15 @@ class temporary_file {
   bool write(std::span<std::byte const> bytes) {
     return bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), handle_.get()) == bytes.size();
   }
+  // For large pieces: no buffer lies between, so that each is one call to the system and keeps its alignment.
+  void write_through() { std::setvbuf(handle_.get(), nullptr, _IONBF, 0); }
+  bool write_at(std::size_t offset, std::span<std::byte const> bytes) {
+    if (offset > static_cast<std::size_t>(std::numeric_limits<long>::max())) {
+      errno = EFBIG;
+      return false;
+    }
+    return std::fseek(handle_.get(), static_cast<long>(offset), SEEK_SET) == 0 && write(bytes);
+  }
   bool rename_to(std::filesystem::path const& target) {
     if (std::fclose(handle_.release()) != 0) return false;
     std::error_code failed;
@@ -93,6 +104,25 @@ class temporary_file {
   std::filesystem::path path_;
   file_handle handle_;
 };
+
+// What `fill` writes takes the place of the file at `path`.
+template <class Fill>
+void replace_file(std::filesystem::path const& path, Fill const& fill) {
+  std::error_code failed;
+  auto const status = std::filesystem::status(path, failed);
+  if (std::filesystem::is_directory(status)) refuse_path("write_file", "the path is a directory", path);
+  // Renaming onto a device or a pipe would put a file in its place.
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    refuse_path("write_file", "the path must be a regular file", path);
+  }
+  // A link stays a link: what it names is replaced.
+  auto const target = std::filesystem::is_symlink(std::filesystem::symlink_status(path, failed))
+                          ? std::filesystem::weakly_canonical(path, failed)
+                          : path;
+  temporary_file file(target);
+  fill(file);
+  if (!file.rename_to(target)) refuse_unwritten("the file cannot be written", path, errno);
+}
 
 }  // namespace detail
 
@@ -143,23 +173,28 @@ inline file_bytes read_file(std::filesystem::path const& path) {
 template <class Produce>
 requires std::invocable<Produce&, detail::put_bytes const&>
 void write_file(std::filesystem::path const& path, Produce&& produce) {
-  std::error_code failed;
-  auto const status = std::filesystem::status(path, failed);
-  if (std::filesystem::is_directory(status)) detail::refuse_path("write_file", "the path is a directory", path);
-  // Renaming onto a device or a pipe would put a file in its place.
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-    detail::refuse_path("write_file", "the path must be a regular file", path);
-  }
-  // A link stays a link: what it names is replaced.
-  auto const target = std::filesystem::is_symlink(std::filesystem::symlink_status(path, failed))
-                          ? std::filesystem::weakly_canonical(path, failed)
-                          : path;
-  detail::temporary_file file(target);
-  detail::put_bytes const put = [&](std::span<std::byte const> piece) {
-    if (!file.write(piece)) detail::refuse_unwritten("the file cannot be written whole", path, errno);
-  };
-  produce(put);
-  if (!file.rename_to(target)) detail::refuse_unwritten("the file cannot be written", path, errno);
+  detail::replace_file(path, [&](detail::temporary_file& file) {
+    detail::put_bytes const put = [&](std::span<std::byte const> piece) {
+      if (!file.write(piece)) detail::refuse_unwritten("the file cannot be written whole", path, errno);
+    };
+    produce(put);
+  });
+}
+
+/// The same for large pieces that come in any order: `put(offset, bytes)`, one at a time, from any thread. What no
+/// piece covers is zero.
+///
+///     tightkv::write_file_unordered("out.bin", [&](auto const& put) { put(header.size(), data), put(0, header); });
+template <class Produce>
+requires std::invocable<Produce&, detail::put_bytes_at const&>
+void write_file_unordered(std::filesystem::path const& path, Produce&& produce) {
+  detail::replace_file(path, [&](detail::temporary_file& file) {
+    file.write_through();
+    detail::put_bytes_at const put = [&](std::size_t offset, std::span<std::byte const> piece) {
+      if (!file.write_at(offset, piece)) detail::refuse_unwritten("the file cannot be written whole", path, errno);
+    };
+    produce(put);
+  });
 }
 
 /// The same for pieces that are there already.

@@ -4,16 +4,19 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory_resource>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <variant>
 #include <vector>
 
 #include <tightkv/core/executor.hpp>
 #include <tightkv/core/plan.hpp>
+#include <tightkv/cpu/scratch.hpp>
 #include <tightkv/interop/llama_state_format.hpp>
 #include <tightkv/ops/compact.hpp>
 
@@ -112,7 +115,7 @@ struct copied {
 ///     tightkv::llama_state::smaller const after{state, plans};
 ///     std::vector<std::byte> bytes(after.size());
 ///     after.write(ex, bytes);                                                           // or, in large pieces:
-///     tightkv::write_file(path, [&](auto const& put) { after.write_pieces(ex, put); });
+///     tightkv::write_file_unordered(path, [&](auto const& put) { after.write_pieces(ex, put); });
 ///
 /// `plans` has one plan for each stream that has tokens, in their order: its heads are those of `keys_of`, layer by
 /// layer. Since one table of cells serves all heads of all layers, all must keep the same number of tokens. Each head
@@ -155,25 +158,34 @@ class smaller {
     });
   }
 
-  /// Calls `put(bytes)` with one piece of the new state after the other. Memory stays small, and while one piece is put
-  /// the next is made: `put` may be called from any of the executor's threads, though never from two at once.
+  /// Calls `put(offset, bytes)` for all of the new state, in large pieces and any order. Memory stays small. `put` may
+  /// be called from any of the executor's threads, though never from two at once: while one puts, the others make.
   template <executor E, class Put>
   void write_pieces(E const& ex, Put&& put) const {
-    std::pmr::vector<std::byte> made(largest_piece(), ex.resource()), next(made.size(), ex.resource());
-    std::span<std::byte const> ready;  // made, or there already, and not yet put
-    for (std::size_t begin = 0, end = 0; begin < parts_.size(); begin = end) {
-      end = end_of_piece(begin);
-      auto const start = parts_[begin].at, bytes = end_of(end - 1) - start;
-      auto const* const there = piece_that_is_there(begin, end);
-      ex.for_each_index(1 + (there ? 0 : static_cast<int>(end - begin)), [&](int i) {
-        if (i == 0) return ready.empty() ? void() : static_cast<void>(put(ready));
-        auto const& p = parts_[begin + static_cast<std::size_t>(i) - 1];
-        p.write(next.data() + (p.at - start));
-      });
-      made.swap(next);
-      ready = there ? there->from : std::span<std::byte const>(made).first(bytes);
-    }
-    put(ready);
+    auto const begins = pieces();
+    int const count = static_cast<int>(begins.size()) - 1;
+    std::atomic<int> next = 0;
+    std::mutex putting;
+    // Each thread that comes makes pieces until there are none, in memory of its own that stays warm.
+    ex.for_each_index(std::min(count, 64), [&](int) {
+      std::optional<tightkv::detail::scratch<std::byte>> memory;
+      for (int i = next++; i < count; i = next++) {
+        auto const begin = begins[static_cast<std::size_t>(i)], end = begins[static_cast<std::size_t>(i) + 1];
+        auto const start = parts_[begin].at;
+        auto const* const there = piece_that_is_there(begin, end);
+        std::span<std::byte const> piece;
+        if (there != nullptr) {
+          piece = there->from;
+        } else {
+          if (!memory) memory.emplace(largest_piece(begins) + 2 * page, ex.resource());
+          auto* const made = congruent(memory->data(), start);
+          for (auto j = begin; j < end; ++j) parts_[j].write(made + (parts_[j].at - start));
+          piece = std::span<std::byte const>(made, end_of(end - 1) - start);
+        }
+        std::scoped_lock const alone{putting};
+        put(start, piece);
+      }
+    });
   }
 
  private:
@@ -219,12 +231,15 @@ class smaller {
 
   std::size_t end_of(std::size_t i) const noexcept { return i + 1 < parts_.size() ? parts_[i + 1].at : size_; }
 
-  /// Where the piece that begins with this part ends.
-  std::size_t end_of_piece(std::size_t begin) const noexcept {
+  /// Where pieces of about a megabyte begin, and the last one's end.
+  std::vector<std::size_t> pieces() const {
     constexpr std::size_t large = std::size_t{1} << 20;
-    auto end = begin + 1;
-    while (end < parts_.size() && end_of(end) - parts_[begin].at <= large) ++end;
-    return end;
+    std::vector<std::size_t> begins{0};
+    for (std::size_t i = 1; i < parts_.size(); ++i) {
+      if (end_of(i) - parts_[begins.back()].at > large) begins.push_back(i);
+    }
+    begins.push_back(parts_.size());
+    return begins;
   }
 
   /// A piece of old bytes alone needs no making.
@@ -233,13 +248,20 @@ class smaller {
   }
 
   /// Bytes of the largest piece that has to be made.
-  std::size_t largest_piece() const noexcept {
+  std::size_t largest_piece(std::vector<std::size_t> const& begins) const noexcept {
     std::size_t most = 0;
-    for (std::size_t begin = 0, end = 0; begin < parts_.size(); begin = end) {
-      end = end_of_piece(begin);
-      if (!piece_that_is_there(begin, end)) most = std::max(most, end_of(end - 1) - parts_[begin].at);
+    for (std::size_t i = 0; i + 1 < begins.size(); ++i) {
+      if (piece_that_is_there(begins[i], begins[i + 1])) continue;
+      most = std::max(most, end_of(begins[i + 1] - 1) - parts_[begins[i]].at);
     }
     return most;
+  }
+
+  /// The first byte from `memory` on that lies in its page where `offset` does: memory and file are then copied page by
+  /// page, and some processors copy half as fast between places that differ by a few bytes.
+  static std::byte* congruent(std::byte* memory, std::size_t offset) noexcept {
+    auto const address = reinterpret_cast<std::uintptr_t>(memory);
+    return memory + (page + offset % page - address % page) % page;
   }
 
   static void check(stream const& s, plan const& p, int heads) {
@@ -264,6 +286,7 @@ class smaller {
     }
   }
 
+  static constexpr std::size_t page = 4096;
   static constexpr std::size_t header_bytes = 12;  // of a tensor, before its rows
 
   std::vector<part> parts_;  // in the order of the file
