@@ -293,7 +293,7 @@ TEST_F(merge_heads, gives_a_real_model_back) {
   if (model.empty() || !policy)
     GTEST_SKIP() << "no model or text: configure with -D TIGHTKV_TEST_MODEL=, TIGHTKV_TEST_TEXT=";
   auto const expanded = (directory / "expanded.gguf").string();
-  std::string prose(9000, ' ');  // varied enough to show every direction of a head
+  std::string prose(4500, ' ');  // varied enough to show every direction of a head
   policy.read(prose.data(), static_cast<std::streamsize>(prose.size()));
   put(text, prose);
   tightkv::matrix<float> expected;

@@ -145,8 +145,8 @@ __global__ void __launch_bounds__(row_tile_tuning::most_rows)
   if (left <= 0) return;
   cosine_shared const memory{room.head_dim};
   row_tile<T> const tile(dynamic_shared<T>(memory.before_rows()), room.head_dim);
-  for (int d = static_cast<int>(threadIdx.x); d < room.head_dim; d += threads) {
-    memory.direction()[d] = load(room.direction(h) + d);
+  for (int d = static_cast<int>(threadIdx.x); d < direction_size(room.head_dim); d += threads) {
+    memory.direction()[d] = d < room.head_dim ? load(room.direction(h) + d) : 0.0F;
   }
   float const towards = load(room.towards + h) * factor;
   tile.bring(head, begin, left < threads ? left : threads);
