@@ -14,7 +14,7 @@ set(CMAKE_COMPILE_WARNING_AS_ERROR ON) # a newer compiler's opinion: cmake --com
 set(TIGHTKV_WARNINGS "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wconversion;-Wshadow>")
 add_compile_options("${TIGHTKV_WARNINGS}")
 add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow>")
-# The compiler may use 500 MB before it looks for garbage, of which there is little: a twelfth of the time.
+# The compiler may use 500 MB before it looks for garbage, of which there is little: 6 % of the time.
 add_compile_options("$<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=500000>")
 if(TIGHTKV_SANITIZE)
   add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${TIGHTKV_SANITIZE};-fno-sanitize-recover=all>")
