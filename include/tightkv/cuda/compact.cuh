@@ -28,17 +28,6 @@ struct compact_tuning {
 template <class T>
 using row_pieces = row_team<std::remove_const_t<T>, 16>;
 
-/// Begins to bring the piece from element `first` on to shared memory.
-template <class T>
-__device__ __forceinline__ void begin_piece(row<T> const& r, int first, shared<std::remove_const_t<T>> to) {
-  if (row_pieces<T>::aligned(r.data, r.size)) return begin_copy<std::remove_const_t<T>>(to, r.data + first);
-  shared_as<typename row_pieces<T>::packet_type>(to)[0] = row_pieces<T>::read(r, first);
-}
-template <class Row, class T>
-__device__ __forceinline__ void begin_piece(Row const& r, int first, shared<T> to) {
-  shared_as<typename row_pieces<T>::packet_type>(to)[0] = row_pieces<T>::read(r, first);
-}
-
 template <class T>
 __device__ void write_piece(row<T> const& r, int first, typename row_pieces<T>::packet_type const& p) {
   using team = row_pieces<T>;
@@ -143,7 +132,7 @@ class piece_mover {
       if (r >= tile_ || to >= count_ || (!along_rows && piece(m) >= tile_ * width_)) continue;
       int const from = sources(tile)[r];
       if (from == to) continue;
-      begin_piece(rows_[from], element_of(m), landing(tile, m));
+      team::bring(rows_[from], element_of(m), landing(tile, m));
       moves_ |= 1U << m;
     }
     end_batch();

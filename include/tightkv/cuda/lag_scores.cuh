@@ -39,11 +39,10 @@ __device__ inline float softmax_sum(shared<float> x, int n, int channels, float 
     x[i] = u == u ? exp(u - largest) : u;
   }
   __syncthreads();
-  int const lane = static_cast<int>(threadIdx.x) % warp_size;
   float sum = 0.0F;
-  int const end = lane < lane_sum::lanes ? n : 0;
+  int const end = lane_of_warp() < lane_sum::lanes ? n : 0;
 #pragma unroll 8
-  for (int i = lane; i < end; i += lane_sum::lanes) {
+  for (int i = lane_of_warp(); i < end; i += lane_sum::lanes) {
     float const u = x[i];
     if (u == u) sum += u;
   }

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <tightkv/core/matrix.hpp>
+#include <tightkv/cuda/block.cuh>
 #include <tightkv/cuda/row_tile.cuh>
 
 namespace tightkv::detail {
@@ -121,7 +122,7 @@ class lag_walk {
       largest = most > largest ? most : largest;
     }
     keep_ranges();
-    return scored ? over_block(largest) : -infinite;
+    return scored ? largest_of_block(largest) : -infinite;
   }
 
   /// What takes part in the deviations of the partition's rows.
@@ -273,7 +274,7 @@ class lag_walk {
   /// Joins the ranges that the threads found.
   __device__ void keep_ranges() {
     int const thread = static_cast<int>(threadIdx.x);
-    int const warp = thread / warp_size;
+    int const warp = warp_of_block();
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
 #pragma unroll
@@ -281,7 +282,7 @@ class lag_walk {
         lowest_found_[s] = least(lowest_found_[s], from_lane(lowest_found_[s], other));
         highest_found_[s] = most(highest_found_[s], from_lane(highest_found_[s], other));
       }
-      if (thread % warp_size >= team::threads) continue;
+      if (lane_of_warp() >= team::threads) continue;
       shared_as<unit_type>(memory_.template lowest<T>(warp) + team::channel(s))[0] = lowest_found_[s];
       shared_as<unit_type>(memory_.template highest<T>(warp) + team::channel(s))[0] = highest_found_[s];
     }
@@ -304,16 +305,18 @@ class lag_walk {
       memory_.scale()[c] = counts ? inverse : 0.0F;
       channels += __popc(__ballot_sync(all_lanes, counts));
     }
-    if (thread % warp_size == 0) memory_.counts()[warp] = channels;
+    if (lane_of_warp() == 0) memory_.counts()[warp] = channels;
   }
 
-  /// The largest x of the block.
-  __device__ float over_block(float x) const {
-    for (int other = warp_size / 2; other > 0; other /= 2) x = fmaxf(x, __shfl_xor_sync(all_lanes, x, other));
-    int const thread = static_cast<int>(threadIdx.x);
-    if (thread % warp_size == 0) memory_.largest()[thread / warp_size] = x;
+  /// As `over_block`, which other barriers keep apart from what follows.
+  __device__ float largest_of_block(float x) const {
+    x = over_warp(x, most_of{});
+    if (lane_of_warp() == 0) memory_.largest()[warp_of_block()] = x;
     __syncthreads();
-    for (int w = 0; w < lag_tuning::warps; ++w) x = fmaxf(x, memory_.largest()[w]);
+    for (int w = 0; w < lag_tuning::warps; ++w) {
+      float const y = memory_.largest()[w];
+      x = x < y ? y : x;
+    }
     return x;
   }
 

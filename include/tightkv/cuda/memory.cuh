@@ -119,61 +119,59 @@ __device__ __forceinline__ T from_float(float x) {
 #endif
 }
 
-/// The smaller, or the larger, of each two elements; none of them is NaN. One instruction for each
-/// pair of 16-bit numbers.
-template <class T, int Bytes>
-__device__ __forceinline__ packet<T, Bytes> least(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
+/// What `least` and `most` choose between two numbers, and between two pairs of 16-bit numbers in one instruction.
+struct choose_less {
+  static __device__ bool prefers(float a, float b) { return a < b; }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  static __device__ void pair_of(half, std::uint32_t& x, std::uint32_t y) {
+    asm("min.f16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  }
+  static __device__ void pair_of(bfloat16, std::uint32_t& x, std::uint32_t y) {
+    asm("min.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  }
+#endif
+};
+struct choose_greater {
+  static __device__ bool prefers(float a, float b) { return b < a; }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  static __device__ void pair_of(half, std::uint32_t& x, std::uint32_t y) {
+    asm("max.f16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  }
+  static __device__ void pair_of(bfloat16, std::uint32_t& x, std::uint32_t y) {
+    asm("max.bf16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  }
+#endif
+};
+
+template <class Choose, class T, int Bytes>
+__device__ __forceinline__ packet<T, Bytes> chosen(packet<T, Bytes> a, packet<T, Bytes> const& b) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   if constexpr (Bytes % 4 == 0 && sizeof(T) == 2) {
     using words = packet<std::uint32_t, Bytes>;
     words x = bits_as<words>(a);
     words const y = bits_as<words>(b);
 #pragma unroll
-    for (int i = 0; i < words::size; ++i) {
-      if constexpr (std::is_same_v<T, half>) {
-        asm("min.f16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
-      } else {
-        asm("min.bf16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
-      }
-    }
+    for (int i = 0; i < words::size; ++i) Choose::pair_of(T{}, x.element[i], y.element[i]);
     return bits_as<packet<T, Bytes>>(x);
   } else
 #endif
   {
-    auto least = a;
 #pragma unroll
     for (int i = 0; i < packet<T, Bytes>::size; ++i) {
-      if (to_float(b.element[i]) < to_float(a.element[i])) least.element[i] = b.element[i];
+      if (Choose::prefers(to_float(b.element[i]), to_float(a.element[i]))) a.element[i] = b.element[i];
     }
-    return least;
+    return a;
   }
+}
+
+/// The smaller, or the larger, of each two elements; none of them is NaN.
+template <class T, int Bytes>
+__device__ __forceinline__ packet<T, Bytes> least(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
+  return chosen<choose_less>(a, b);
 }
 template <class T, int Bytes>
 __device__ __forceinline__ packet<T, Bytes> most(packet<T, Bytes> const& a, packet<T, Bytes> const& b) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  if constexpr (Bytes % 4 == 0 && sizeof(T) == 2) {
-    using words = packet<std::uint32_t, Bytes>;
-    words x = bits_as<words>(a);
-    words const y = bits_as<words>(b);
-#pragma unroll
-    for (int i = 0; i < words::size; ++i) {
-      if constexpr (std::is_same_v<T, half>) {
-        asm("max.f16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
-      } else {
-        asm("max.bf16x2 %0, %0, %1;" : "+r"(x.element[i]) : "r"(y.element[i]));
-      }
-    }
-    return bits_as<packet<T, Bytes>>(x);
-  } else
-#endif
-  {
-    auto most = a;
-#pragma unroll
-    for (int i = 0; i < packet<T, Bytes>::size; ++i) {
-      if (to_float(a.element[i]) < to_float(b.element[i])) most.element[i] = b.element[i];
-    }
-    return most;
-  }
+  return chosen<choose_greater>(a, b);
 }
 
 }  // namespace tightkv::detail

@@ -47,6 +47,18 @@ struct row_team {
     return read_singly(r, first);
   }
 
+  /// Begins to bring what `read` returns to shared memory, as `begin_copy`.
+  template <class Element>
+  static __device__ __forceinline__ void bring(row<Element> const& r, int first, shared<T> to) {
+    static_assert(Bytes == 16);
+    if (aligned(r.data, r.size)) return begin_copy<T>(to, r.data + first);
+    shared_as<packet_type>(to)[0] = read_singly(r, first);
+  }
+  template <class Row>
+  static __device__ __forceinline__ void bring(Row const& r, int first, shared<T> to) {
+    shared_as<packet_type>(to)[0] = read_singly(r, first);
+  }
+
  private:
   template <class Row>
   static __device__ __forceinline__ packet_type read_singly(Row const& r, int first) {

@@ -49,7 +49,7 @@ class row_carrier {
     int column = static_cast<int>(threadIdx.x) - row * pieces_;
 #pragma unroll 2
     while (row < count) {
-      bring_piece(head_[first + row], column * piece, to + (row * stride_ + column) * piece);
+      team::bring(head_[first + row], column * piece, to + (row * stride_ + column) * piece);
       row += rows_on;
       column += pieces_on;
       if (column >= pieces_) {
@@ -61,20 +61,6 @@ class row_carrier {
   }
 
  private:
-  template <class Element>
-  static __device__ __forceinline__ void bring_piece(row<Element> const& r, int first, shared<T> to) {
-    if (!team::aligned(r.data, r.size)) return copy_piece(r, first, to);
-    begin_copy<T>(to, r.data + first);
-  }
-  template <class Row>
-  static __device__ __forceinline__ void bring_piece(Row const& r, int first, shared<T> to) {
-    copy_piece(r, first, to);
-  }
-  template <class Row>
-  static __device__ void copy_piece(Row const& r, int first, shared<T> to) {
-    for (int i = 0; i < piece; ++i) to[i] = first + i < r.size ? load(&r[first + i]) : T{};
-  }
-
   Head head_;
   int pieces_;
   int stride_;
