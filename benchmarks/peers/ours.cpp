@@ -182,9 +182,9 @@ double gram_update(layer const* l, double* products, double* sums) {
   return with_type(*l, [&](auto type) {
     auto const rows = side_by_side<decltype(type)>(*l);
     int const size = l->heads * l->head_dim;
-    return milliseconds(*l, [&] {
-      tightkv::gram_update(executor(l->threads), rows, {.heads = l->heads}, {{products, size, size}, sums});
-    });
+    tightkv::rows_counted counted;
+    tightkv::gram_view<> const to{.products = {products, size, size}, .sums = sums, .counted = &counted};
+    return milliseconds(*l, [&] { tightkv::gram_update(executor(l->threads), rows, {.heads = l->heads}, to); });
   });
 }
 

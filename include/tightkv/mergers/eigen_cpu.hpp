@@ -53,8 +53,7 @@ requires(!detail::multiplies_with_eigen<Op>) struct kernel<Op, basic_eigen_cpu<F
 template <class F>
 struct kernel<gram_update_fn, basic_eigen_cpu<F>> {
   template <class P>
-  static rows_counted run(basic_eigen_cpu<F> const&, P const& rows, head_range const& group, gram_view<> const& out) {
-    rows_counted count;
+  static void run(basic_eigen_cpu<F> const&, P const& rows, head_range const& group, gram_view<> const& out) {
     int const size = out.products.rows;
     int const tokens = rows.tokens(group.first);
     detail::dense columns(size, std::clamp(tokens - group.skip, 0, basic_eigen_cpu<F>::tile));
@@ -67,16 +66,15 @@ struct kernel<gram_update_fn, basic_eigen_cpu<F>> {
     for (int t = group.skip; t < tokens; ++t) {
       double* const x = columns.data() + filled * size;
       if (!detail::read_group(rows, group, t, x)) {
-        ++count.not_finite;
+        ++out.counted->not_finite;
         continue;
       }
-      ++count.added;
+      ++out.counted->added;
       for (int a = 0; a < size; ++a) out.sums[a] += x[a];
       if (++filled == basic_eigen_cpu<F>::tile) add();
     }
     add();
     detail::mirror(out.products);
-    return count;
   }
 };
 
