@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include <tightkv/cpu/row_table.hpp>
 #include <tightkv/cpu/vectors.hpp>
@@ -30,12 +29,13 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
       detail::row_table<P> table(ex.resource());
       auto const* const at = table.of(head, rows.head_dim(), piece.begin, piece.end);
       float* const to = out.row(piece.head) + piece.begin;
-      detail::with_vectors(ex.instructions(),
-                           [&](auto set) { sums_of_squares_of(set, at, count, rows.head_dim(), to); });
-      for (int t = 0; t < count; ++t) {
-        bool const finite =
-            detail::is_finite(to[t]) || detail::all_finite(head[piece.begin + t]);  // the sum may overflow
-        to[t] = finite ? factor * std::sqrt(to[t]) : unjudged;
+      bool finite = false;
+      detail::with_vectors(ex.instructions(), [&](auto set) {
+        sums_of_squares_of(set, at, count, rows.head_dim(), to);
+        finite = scaled_roots_of(set, to, count, factor);
+      });
+      for (int t = 0; !finite && t < count; ++t) {
+        if (!detail::is_finite(to[t]) && !detail::all_finite(head[piece.begin + t])) to[t] = unjudged;
       }
     });
   }
