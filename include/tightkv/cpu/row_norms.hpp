@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include <tightkv/cpu/memory_order.hpp>
 #include <tightkv/cpu/row_table.hpp>
@@ -53,12 +52,15 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
   template <class T>
   static void score(basic_cpu<F> const& ex, T const* const* at, int count, int dim, float factor, float* const* to) {
     constexpr int most = 1024;
-    float sums[most];
-    detail::with_vectors(ex.instructions(), [&](auto set) { sums_of_squares_of(set, at, count, dim, sums); });
+    float norms[most];
+    bool finite = false;
+    detail::with_vectors(ex.instructions(), [&](auto set) {
+      sums_of_squares_of(set, at, count, dim, norms);
+      finite = scaled_roots_of(set, norms, count, factor);
+    });
     for (int i = 0; i < count; ++i) {
-      bool const finite =
-          detail::is_finite(sums[i]) || detail::all_finite(row<T const>{at[i], dim});  // it may overflow
-      *to[i] = finite ? factor * std::sqrt(sums[i]) : unjudged;
+      bool const judged = finite || detail::is_finite(norms[i]) || detail::all_finite(row<T const>{at[i], dim});
+      *to[i] = judged ? norms[i] : unjudged;
     }
   }
 };
