@@ -51,14 +51,19 @@ class memory_order {
   /// Calls `f(head, token, address)` for each row of a piece.
   template <class F>
   void for_each_row(piece const& p, F const& f) const {
-    std::pmr::vector<row_finder<decltype(rows_.head(0))>> find(pieces_.get_allocator());
-    for (int h = p.first; h < p.last; ++h) find.emplace_back(rows_.head(h));
+    struct one_head {
+      int head;
+      int end;
+      row_finder<decltype(rows_.head(0))> row;
+    };
+    std::pmr::vector<one_head> heads(pieces_.get_allocator());
+    heads.reserve(static_cast<std::size_t>(p.last - p.first));
+    for (int h = p.first; h < p.last; ++h)
+      heads.push_back({h, std::min(p.end, rows_.tokens(h)), row_finder(rows_.head(h))});
     int const step = heads_side_by_side_ ? 1 : std::min(page_, p.end - p.begin);
     for (int begin = p.begin; begin < p.end; begin += step) {
-      for (int h = p.first; h < p.last; ++h) {
-        auto& row = find[static_cast<std::size_t>(h - p.first)];
-        int const end = std::min({begin + step, p.end, rows_.tokens(h)});
-        for (int t = begin; t < end; ++t) f(h, t, static_cast<value_type const*>(row(t)));
+      for (auto& h : heads) {
+        for (int t = begin; t < begin + step && t < h.end; ++t) f(h.head, t, static_cast<value_type const*>(h.row(t)));
       }
     }
   }
