@@ -24,8 +24,7 @@ class eigen_cpu : public basic_cpu<> {
 template <>
 struct kernel<gram_update_fn, eigen_cpu> {
   template <class P>
-  static rows_counted run(eigen_cpu const&, P const& rows, head_range const& group, gram_view<> const& out) {
-    rows_counted count;
+  static void run(eigen_cpu const&, P const& rows, head_range const& group, gram_view<> const& out) {
     int const size = out.products.rows;
     int const tokens = rows.tokens(group.first);
     detail::dense columns(size, std::clamp(tokens - group.skip, 0, eigen_cpu::tile));
@@ -38,16 +37,15 @@ struct kernel<gram_update_fn, eigen_cpu> {
     for (int t = group.skip; t < tokens; ++t) {
       double* const x = columns.data() + filled * size;
       if (!detail::read_group(rows, group, t, x)) {
-        ++count.not_finite;
+        ++out.counted->not_finite;
         continue;
       }
-      ++count.added;
+      ++out.counted->added;
       for (int a = 0; a < size; ++a) out.sums[a] += x[a];
       if (++filled == eigen_cpu::tile) add();
     }
     add();
     detail::mirror(out.products);
-    return count;
   }
 };
 
