@@ -21,22 +21,50 @@
 #define TIGHTKV_KERNELS <tightkv/cpu/kernels/attention.inl>
 #include <tightkv/cpu/targets/each.inl>
 
+#if defined(TIGHTKV_X86_64_V4)
+#include <tightkv/cpu/targets/begin_x86_64_v4_bf16.inl>
+namespace tightkv::detail::x86_64_v4 {
+#include <tightkv/cpu/kernels/bfloat16_products.inl>
+}  // namespace tightkv::detail::x86_64_v4
+#include <tightkv/cpu/targets/end.inl>
+#endif
+
 namespace tightkv::detail {
 inline namespace TIGHTKV_KERNELS_FOR {
 
 inline int whole_vectors(int count) noexcept { return (count + 15) / 16 * 16; }
 
+/// How the channels of queries and keys are multiplied: as floats, or as pairs of bfloat16, each in the place of a
+/// float.
+enum class products { of_floats, of_pairs };
+
+template <class V>
+products products_for(V const& view, instruction_set set) noexcept {
+  using keys = decltype(V::keys);
+  using queries = decltype(V::queries);
+  constexpr bool are_bfloat16 = std::is_same_v<typename keys::value_type, bfloat16> &&
+                                std::is_same_v<typename queries::value_type, bfloat16> && has_whole_rows<keys> &&
+                                has_whole_rows<queries>;
+  constexpr int whole = 8;  // channels that are packed at once
+  bool const fit = are_bfloat16 && view.keys.head_dim() % whole == 0;
+  return fit && multiplies_bfloat16(set) ? products::of_pairs : products::of_floats;
+}
+
 /// The keys of one head in tiles.
 class packed_keys {
  public:
-  packed_keys(int tokens, int head_dim, instruction_set set, std::pmr::memory_resource* memory)
-      : dim_(head_dim),
+  packed_keys(int tokens, int head_dim, products kind, instruction_set set, std::pmr::memory_resource* memory)
+      : kind_(kind),
+        head_dim_(head_dim),
+        dim_(kind == products::of_pairs ? head_dim / 2 : head_dim),
         set_(set),
         width_(width_of(set)),
         count_((tokens + width_ - 1) / width_),
-        tiles_(static_cast<std::size_t>(padded()) * static_cast<std::size_t>(head_dim), memory),
+        tiles_(static_cast<std::size_t>(padded()) * static_cast<std::size_t>(dim_), memory),
         finite_(static_cast<std::size_t>(padded()), memory) {}
 
+  products kind() const noexcept { return kind_; }
+  int dim() const noexcept { return dim_; }  // floats of a row
   int count() const noexcept { return count_; }
   int padded() const noexcept { return count_ * width_; }  // tokens
   float const* tiles() const noexcept { return tiles_.data(); }
@@ -49,10 +77,16 @@ class packed_keys {
     int const end = std::min(begin + width_, rows.tokens());
     int const known = has_whole_rows<P> ? std::min(begin + 2 * width_, rows.tokens()) : end;
     row_table<P> table(memory);
-    auto const* const at = table.of(rows, dim_, begin, known);
+    auto const* const at = table.of(rows, head_dim_, begin, known);
     float* const to = tiles_.data() + static_cast<std::ptrdiff_t>(begin) * dim_;
-    with_vectors(set_,
-                 [&](auto set) { pack_tile(set, at, end - begin, known - begin, dim_, to, finite_.data() + begin); });
+    std::int32_t* const finite = finite_.data() + begin;
+    with_vectors(set_, [&](auto set) {
+      if (kind_ == products::of_floats) {
+        return pack_tile<typename P::value_type>(set, at, end - begin, known - begin, dim_, to, finite);
+      }
+      pack_tile<float>(set, at, end - begin, known - begin, dim_, to, finite);
+      mark_finite(set, at, end - begin, head_dim_, finite);
+    });
   }
 
  private:
@@ -62,6 +96,8 @@ class packed_keys {
     return width;
   }
 
+  products kind_;
+  int head_dim_;
   int dim_;
   instruction_set set_;
   int width_;
@@ -72,12 +108,14 @@ class packed_keys {
 
 inline constexpr float log2_e = 1.44269504F;
 
-/// Writes query i of query head q to `out`, over sqrt(head_dim), and times log2 e, since 2^x is quicker than e^x.
-/// Returns whether it is finite.
+/// What products of queries and keys are multiplied with, since 2^x is quicker than e^x.
+inline float logit_scale(int head_dim) { return log2_e / std::sqrt(static_cast<float>(head_dim)); }
+
+/// Writes query i of query head q to `out`, scaled. Returns whether it is finite.
 template <class V>
 bool scaled_query(V const& view, instruction_set set, int q, int i, float* out) {
   auto const row = view.queries.head(q)[i];
-  float const scale = log2_e / std::sqrt(static_cast<float>(row.size));
+  float const scale = logit_scale(row.size);
   bool finite = true;
   if constexpr (has_whole_rows<decltype(V::queries)>) {
     with_vectors(set, [&](auto chosen) { finite = scale_row(chosen, row.data, row.size, scale, out); });
@@ -86,6 +124,18 @@ bool scaled_query(V const& view, instruction_set set, int q, int i, float* out) 
     finite = all_finite(row);
   }
   return finite;
+}
+
+/// Writes it as it is.
+template <class V>
+bool whole_query(V const& view, instruction_set set, int q, int i, float* out) {
+  auto const row = view.queries.head(q)[i];
+  std::int32_t finite = 0;
+  if constexpr (has_whole_rows<decltype(V::queries)>) {
+    std::memcpy(out, row.data, static_cast<std::size_t>(row.size) * sizeof *row.data);
+    with_vectors(set, [&](auto chosen) { mark_finite(chosen, &row.data, 1, row.size, &finite); });
+  }
+  return finite != 0;
 }
 
 /// A few neighbouring queries of one query head, and their logits, `stride` floats apart, of which each query sees one
@@ -173,6 +223,17 @@ void add_attention(Set set, logit_rows<V> rows, std::int32_t const* finite, bool
   }
 }
 
+/// Calls `f` with what multiplies tiles of such keys.
+template <class Set, class F>
+void with_products(Set set, packed_keys const& keys, [[maybe_unused]] int head_dim, F const& f) {
+#if defined(TIGHTKV_X86_64_V4)
+  if constexpr (std::is_same_v<Set, x86_64_v4::vectors>) {
+    if (keys.kind() == products::of_pairs) return f(x86_64_v4::bfloat16_products{keys.dim(), logit_scale(head_dim)});
+  }
+#endif
+  f(float_products_of(set, keys.dim()));
+}
+
 /// Sums, per key, of the probabilities that queries give it.
 struct attention_sums {
   attention_sums(int padded, std::pmr::memory_resource* memory)
@@ -188,12 +249,11 @@ struct attention_sums {
 /// Room for a block of queries and their logits.
 class attention_block {
  public:
-  attention_block(packed_keys const& keys, int head_dim, instruction_set set, std::pmr::memory_resource* memory)
+  attention_block(packed_keys const& keys, instruction_set set, std::pmr::memory_resource* memory)
       : keys_(keys),
-        dim_(head_dim),
         set_(set),
         rows_(rows_of(keys, set)),
-        queries_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(head_dim), memory),
+        queries_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(keys.dim()), memory),
         logits_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(keys.padded()), memory) {
     std::fill(queries_.begin(), queries_.end(), 0.0F);
     auto const* const tokens = keys.finite();
@@ -206,15 +266,21 @@ class attention_block {
   template <class V>
   void add(V const& view, int q, int begin, int end, attention_sums& sums) {
     bool finite[most_rows];
-    for (int i = begin; i < end; ++i)
-      finite[i - begin] = scaled_query(view, set_, q, i, queries_.data() + (i - begin) * dim_);
+    for (int i = begin; i < end; ++i) {
+      float* const to = queries_.data() + (i - begin) * keys_.dim();
+      finite[i - begin] =
+          keys_.kind() == products::of_floats ? scaled_query(view, set_, q, i, to) : whole_query(view, set_, q, i, to);
+    }
     logit_rows<V> const rows{view, q, begin, end - begin, finite, logits_.data(), keys_.padded()};
     bool const all_keys_finite = finite_keys_ == view.tokens(q / group_size(view));
     with_vectors(set_, [&](auto set) {
       constexpr int step = decltype(set)::tile_queries;
       int const whole = (end - begin + step - 1) / step * step;
-      multiply_tiles(set, queries_.data(), whole, keys_.tiles(), rows.visible(0), keys_.padded(), dim_, logits_.data(),
-                     rows.stride);
+      auto const multiply = [&](auto const& products_of_rows) {
+        multiply_tiles(set, products_of_rows, queries_.data(), whole, keys_.tiles(), rows.visible(0), keys_.padded(),
+                       logits_.data(), rows.stride);
+      };
+      with_products(set, keys_, view.keys.head_dim(), multiply);
       add_attention(set, rows, keys_.finite(), all_keys_finite, sums.sum.data());
       move_into(set, sums.sum.data(), whole_vectors(rows.visible(end - begin - 1)), sums.total.data());
     });
@@ -231,7 +297,6 @@ class attention_block {
   }
 
   packed_keys const& keys_;
-  int dim_;
   instruction_set set_;
   int rows_;
   int finite_keys_ = 0;

@@ -33,9 +33,10 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
         }
         return;
       }
-      detail::packed_keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
+      detail::packed_keys keys(tokens, view.keys.head_dim(), detail::products_for(view, ex.instructions()),
+                               ex.instructions(), ex.resource());
       for (int tile = 0; tile < keys.count(); ++tile) keys.pack(view.keys, h, tile, ex.resource());
-      detail::attention_block block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+      detail::attention_block block(keys, ex.instructions(), ex.resource());
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
         detail::attention_sums sums(keys.padded(), ex.resource());
         int const last = view.queries.tokens(q);
