@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// `multiply_tile` for rows of `dim` pairs of bfloat16, each in the place of a float. The machine multiplies them and adds
-/// them up in float; the sums are then multiplied with `scale`.
+/// `multiply_tile` for rows of `dim` pairs of bfloat16, each in the place of a float. The machine multiplies and adds
+/// them in float; the sums are then multiplied with `scale`.
 struct bfloat16_products {
   int dim;
   float scale;
