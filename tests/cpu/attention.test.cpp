@@ -77,6 +77,7 @@ TYPED_TEST(fast_attention, is_the_plain_one) {
       auto q = random_rows<TypeParam>({std::vector<int>(head_count * group, c.queries), c.head_dim}, 2);
       if (damaged) {
         k.set(0, c.tokens / 2, c.head_dim - 1, element<TypeParam>(std::numeric_limits<double>::quiet_NaN()));
+        k.set(1, c.tokens - 1, 0, element<TypeParam>(-std::numeric_limits<double>::infinity()));
         q.set(1, c.queries / 2, 0, element<TypeParam>(std::numeric_limits<double>::infinity()));
       }
       cache<hnd_layout> keys(k);

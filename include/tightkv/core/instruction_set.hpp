@@ -63,5 +63,14 @@ inline instruction_set best_instruction_set() noexcept {
   return runs(instruction_set::neon) ? instruction_set::neon : instruction_set::none;
 }
 
+/// Whether kernels for `set` may multiply pairs of bfloat16: AVX-512 BF16, beside v4.
+inline bool multiplies_bfloat16([[maybe_unused]] instruction_set set) noexcept {
+#if defined(TIGHTKV_X86_64_V4)
+  return set == instruction_set::x86_64_v4 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 }  // namespace TIGHTKV_KERNELS_FOR
 }  // namespace tightkv

@@ -7,10 +7,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory_resource>
-#include <span>
-#include <vector>
+#include <type_traits>
 
 #include <tightkv/core/arithmetic.hpp>
 #include <tightkv/cpu/row_table.hpp>
@@ -21,6 +21,14 @@
 #define TIGHTKV_KERNELS <tightkv/cpu/kernels/attention.inl>
 #include <tightkv/cpu/targets/each.inl>
 
+#if defined(TIGHTKV_X86_64_V4)
+#include <tightkv/cpu/targets/begin_x86_64_v4_bf16.inl>
+namespace tightkv::detail::x86_64_v4 {
+#include <tightkv/cpu/kernels/bfloat16_products.inl>
+}  // namespace tightkv::detail::x86_64_v4
+#include <tightkv/cpu/targets/end.inl>
+#endif
+
 namespace tightkv::detail {
 inline namespace TIGHTKV_KERNELS_FOR {
 
@@ -29,17 +37,69 @@ inline int whole_vectors(int count) noexcept { return (count + 15) / 16 * 16; }
 /// The most queries that are multiplied with the keys before their logits are looked at.
 inline constexpr int most_queries_at_once = 64;
 
+inline constexpr float log2_e = 1.44269504F;
+
+/// What products of queries and keys are multiplied with, since 2^x is quicker than e^x.
+inline float logit_scale(int head_dim) { return log2_e / std::sqrt(static_cast<float>(head_dim)); }
+
+/// Writes query i of query head q to `out`, scaled. Returns whether it is finite.
+template <class V>
+bool scaled_query(V const& view, instruction_set set, int q, int i, float* out) {
+  auto const row = view.queries.head(q)[i];
+  float const scale = logit_scale(row.size);
+  bool finite = true;
+  if constexpr (has_whole_rows<decltype(V::queries)>) {
+    with_vectors(set, [&](auto chosen) { finite = scale_row(chosen, row.data, row.size, scale, out); });
+  } else {
+    for (int d = 0; d < row.size; ++d) out[d] = static_cast<float>(row[d]) * scale;
+    finite = all_finite(row);
+  }
+  return finite;
+}
+
+/// Writes it as it is.
+template <class V>
+bool whole_query(V const& view, instruction_set set, int q, int i, float* out) {
+  auto const row = view.queries.head(q)[i];
+  std::int32_t finite = 0;
+  if constexpr (has_whole_rows<decltype(V::queries)>) {
+    std::memcpy(out, row.data, static_cast<std::size_t>(row.size) * sizeof *row.data);
+    with_vectors(set, [&](auto chosen) { mark_finite(chosen, &row.data, 1, row.size, &finite); });
+  }
+  return finite != 0;
+}
+
+/// How the channels of queries and keys are multiplied: as floats, or as pairs of bfloat16, each in the place of a
+/// float.
+enum class products { of_floats, of_pairs };
+
+template <class V>
+products products_for(V const& view, instruction_set set) noexcept {
+  using keys = decltype(V::keys);
+  using queries = decltype(V::queries);
+  constexpr bool are_bfloat16 = std::is_same_v<typename keys::value_type, bfloat16> &&
+                                std::is_same_v<typename queries::value_type, bfloat16> && has_whole_rows<keys> &&
+                                has_whole_rows<queries>;
+  constexpr int whole = 8;  // channels that are packed at once
+  bool const fit = are_bfloat16 && view.keys.head_dim() % whole == 0;
+  return fit && multiplies_bfloat16(set) ? products::of_pairs : products::of_floats;
+}
+
 /// The keys of one head in tiles.
 class packed_keys {
  public:
-  packed_keys(int tokens, int head_dim, instruction_set set, std::pmr::memory_resource* memory)
-      : dim_(head_dim),
+  template <class V>
+  packed_keys(V const& view, int tokens, instruction_set set, std::pmr::memory_resource* memory)
+      : kind_(products_for(view, set)),
+        head_dim_(view.keys.head_dim()),
+        dim_(kind_ == products::of_pairs ? head_dim_ / 2 : head_dim_),
         set_(set),
         width_(width_of(set)),
         count_((tokens + width_ - 1) / width_),
-        tiles_(static_cast<std::size_t>(padded()) * static_cast<std::size_t>(head_dim), memory),
+        tiles_(static_cast<std::size_t>(padded()) * static_cast<std::size_t>(dim_), memory),
         finite_(static_cast<std::size_t>(padded()), memory) {}
 
+  int dim() const noexcept { return dim_; }  // floats that a query takes
   int count() const noexcept { return count_; }
   int padded() const noexcept { return count_ * width_; }  // tokens
   std::int32_t const* finite() const noexcept { return finite_.data(); }
@@ -58,10 +118,22 @@ class packed_keys {
     int const end = std::min(begin + width_, rows.tokens());
     int const known = has_whole_rows<P> ? std::min(begin + 2 * width_, rows.tokens()) : end;
     row_table<P> table(memory);
-    auto const* const at = table.of(rows, dim_, begin, known);
+    auto const* const at = table.of(rows, head_dim_, begin, known);
     float* const to = tiles_.data() + static_cast<std::ptrdiff_t>(begin) * dim_;
-    with_vectors(set_,
-                 [&](auto set) { pack_tile(set, at, end - begin, known - begin, dim_, to, finite_.data() + begin); });
+    std::int32_t* const finite = finite_.data() + begin;
+    with_vectors(set_, [&](auto set) {
+      if (kind_ == products::of_floats) {
+        return pack_tile<typename P::value_type>(set, at, end - begin, known - begin, dim_, to, finite);
+      }
+      pack_tile<float>(set, at, end - begin, known - begin, dim_, to, finite);
+      mark_finite(set, at, end - begin, head_dim_, finite);
+    });
+  }
+
+  /// Writes query i of query head q as `multiply` wants it. Returns whether it is finite.
+  template <class V>
+  bool write_query(V const& view, int q, int i, float* out) const {
+    return kind_ == products::of_floats ? scaled_query(view, set_, q, i, out) : whole_query(view, set_, q, i, out);
   }
 
   /// Multiplies neighbouring queries, side by side, with the keys that they see: the first sees `visible`, each one
@@ -70,11 +142,23 @@ class packed_keys {
     int const step = step_of(set_);
     int const whole = (count + step - 1) / step * step;
     with_vectors(set_, [&](auto set) {
-      multiply_tiles(set, queries, whole, tiles_.data(), visible, padded(), dim_, logits, padded());
+      with_products(set, [&](auto const& products_of_rows) {
+        multiply_tiles(set, products_of_rows, queries, whole, tiles_.data(), visible, padded(), logits, padded());
+      });
     });
   }
 
  private:
+  /// Calls `f` with what multiplies tiles of such keys.
+  template <class Set, class F>
+  void with_products(Set set, F const& f) const {
+#if defined(TIGHTKV_X86_64_V4)
+    if constexpr (std::is_same_v<Set, x86_64_v4::vectors>) {
+      if (kind_ == products::of_pairs) return f(x86_64_v4::bfloat16_products{dim_, logit_scale(head_dim_)});
+    }
+#endif
+    f(float_products_of(set, dim_));
+  }
   static int step_of(instruction_set set) {
     int step = 1;
     with_vectors(set, [&](auto chosen) { step = chosen.tile_queries; });
@@ -86,6 +170,8 @@ class packed_keys {
     return width;
   }
 
+  products kind_;
+  int head_dim_;
   int dim_;
   instruction_set set_;
   int width_;
@@ -93,24 +179,6 @@ class packed_keys {
   scratch<float> tiles_;
   scratch<std::int32_t> finite_;
 };
-
-inline constexpr float log2_e = 1.44269504F;
-
-/// Writes query i of query head q to `out`, over sqrt(head_dim), and times log2 e, since 2^x is quicker than e^x.
-/// Returns whether it is finite.
-template <class V>
-bool scaled_query(V const& view, instruction_set set, int q, int i, float* out) {
-  auto const row = view.queries.head(q)[i];
-  float const scale = log2_e / std::sqrt(static_cast<float>(row.size));
-  bool finite = true;
-  if constexpr (has_whole_rows<decltype(V::queries)>) {
-    with_vectors(set, [&](auto chosen) { finite = scale_row(chosen, row.data, row.size, scale, out); });
-  } else {
-    for (int d = 0; d < row.size; ++d) out[d] = static_cast<float>(row[d]) * scale;
-    finite = all_finite(row);
-  }
-  return finite;
-}
 
 /// A few neighbouring queries of one query head, and their logits, `stride` floats apart, of which each query sees one
 /// more than the query before it.
@@ -213,12 +281,11 @@ struct attention_sums {
 template <class Keys>
 class attention_block {
  public:
-  attention_block(Keys const& keys, int head_dim, instruction_set set, std::pmr::memory_resource* memory)
+  attention_block(Keys const& keys, instruction_set set, std::pmr::memory_resource* memory)
       : keys_(keys),
-        dim_(head_dim),
         set_(set),
         rows_(keys.queries_at_once()),
-        queries_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(head_dim), memory),
+        queries_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(keys.dim()), memory),
         logits_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(keys.padded()), memory) {
     std::fill(queries_.begin(), queries_.end(), 0.0F);
     auto const* const tokens = keys.finite();
@@ -231,8 +298,9 @@ class attention_block {
   template <class V>
   void add(V const& view, int q, int begin, int end, attention_sums& sums) {
     bool finite[most_queries_at_once];
-    for (int i = begin; i < end; ++i)
-      finite[i - begin] = scaled_query(view, set_, q, i, queries_.data() + (i - begin) * dim_);
+    for (int i = begin; i < end; ++i) {
+      finite[i - begin] = keys_.write_query(view, q, i, queries_.data() + (i - begin) * keys_.dim());
+    }
     logit_rows<V> const rows{view, q, begin, end - begin, finite, logits_.data(), keys_.padded()};
     bool const all_keys_finite = finite_keys_ == view.tokens(q / group_size(view));
     keys_.multiply(queries_.data(), end - begin, rows.visible(0), logits_.data());
@@ -244,111 +312,12 @@ class attention_block {
 
  private:
   Keys const& keys_;
-  int dim_;
   instruction_set set_;
   int rows_;
   int finite_keys_ = 0;
   scratch<float> queries_;
   scratch<float> logits_;
 };
-
-/// Asks for a row that will be needed.
-inline void fetch(void const* row, std::ptrdiff_t bytes) noexcept {
-  constexpr std::ptrdiff_t line = 64;
-  for (std::ptrdiff_t b = 0; b < bytes; b += line) __builtin_prefetch(static_cast<char const*>(row) + b, 0, 2);
-}
-
-/// A few queries, as in a step of decoding, against keys that are read once, where they are.
-class attention_of_few {
- public:
-  attention_of_few(int tokens, int queries, instruction_set set, std::pmr::memory_resource* memory)
-      : set_(set),
-        tokens_(tokens),
-        stride_(whole_vectors(tokens)),
-        logits_(static_cast<std::size_t>(stride_) * static_cast<std::size_t>(queries), memory),
-        finite_(static_cast<std::size_t>(stride_), memory),
-        sum_(static_cast<std::size_t>(stride_), memory),
-        memory_(memory) {
-    std::fill(finite_.begin(), finite_.end(), 0);
-    clear();
-  }
-
-  std::int32_t const* finite() const noexcept { return finite_.data(); }
-  float const* sum() const noexcept { return sum_.data(); }
-
-  /// Multiplies the last `queries` queries of each query head of KV head h with its keys.
-  template <class V>
-  void multiply(V const& view, int h, int queries) {
-    using keys = decltype(V::keys);
-    int const dim = view.keys.head_dim();
-    auto const count = static_cast<std::size_t>(group_size(view) * queries);
-    scratch<float> const scaled(count * static_cast<std::size_t>(dim), memory_);
-    for (int r = 0; r < group_size(view) * queries; ++r) {
-      int const q = h * group_size(view) + r / queries;
-      finite_queries_[r] =
-          scaled_query(view, set_, q, view.queries.tokens(q) - queries + r % queries, scaled.data() + r * dim);
-    }
-    constexpr int at_once = 4;  // keys: a few at a time, so that what is fetched meanwhile is asked for evenly
-    constexpr int ahead = 24;
-    constexpr int looked_up = 256;
-    row_table<keys> table(memory_);
-    for (int first = 0; first < view.tokens(h); first += looked_up) {
-      int const last = std::min(first + looked_up, view.tokens(h));
-      int const known = has_whole_rows<keys> ? std::min(last + ahead, view.tokens(h)) : last;
-      auto const* const at = table.of(view.keys.head(h), dim, first, known);
-      for (int begin = first; begin < last; begin += at_once) {
-        for (int j = begin + ahead; j < std::min(begin + ahead + at_once, known); ++j)
-          fetch(at[j - first], row_bytes(view.keys));
-        multiply_some(at + (begin - first), begin, std::min(begin + at_once, last), dim, scaled.data(),
-                      static_cast<int>(count));
-      }
-    }
-    for (int j = 0; j < tokens_; ++j) finite_keys_ += finite_[static_cast<std::size_t>(j)] != 0 ? 1 : 0;
-  }
-
-  /// Adds the attention of the last `queries` queries of query head q.
-  template <class V>
-  void add(V const& view, int q, int queries) {
-    int const r = q % group_size(view) * queries;
-    logit_rows<V> const rows{view,      q,      view.queries.tokens(q) - queries, queries, finite_queries_ + r,
-                             logits(r), stride_};
-    with_vectors(set_,
-                 [&](auto set) { add_attention(set, rows, finite_.data(), finite_keys_ == tokens_, sum_.data()); });
-  }
-  void clear() { std::fill(sum_.begin(), sum_.end(), 0.0F); }
-
-  static constexpr int most_queries = 16;  // of all query heads that share keys
-
- private:
-  /// Multiplies all queries with keys [begin, end), which are at `rows`.
-  template <class T>
-  void multiply_some(T const* const* rows, int begin, int end, int dim, float const* queries, int count) {
-    with_vectors(set_, [&](auto set) {
-      multiply_rows_with(set, rows, end - begin, dim, queries, count, logits(0) + begin, stride_);
-      // A key that is not finite shows in its products.
-      if (all_are_finite(set, logits(0) + begin, end - begin)) {
-        std::fill(finite_.data() + begin, finite_.data() + end, -1);
-      } else {
-        mark_finite(set, rows, end - begin, dim, finite_.data() + begin);
-      }
-    });
-  }
-  float* logits(int r) noexcept { return logits_.data() + static_cast<std::ptrdiff_t>(r) * stride_; }
-
-  instruction_set set_;
-  int tokens_;
-  int stride_;
-  int finite_keys_ = 0;
-  bool finite_queries_[most_queries] = {};
-  scratch<float> logits_;
-  scratch<std::int32_t> finite_;
-  scratch<float> sum_;
-  std::pmr::memory_resource* memory_;
-};
-
-/// Whether keys are not worth packing for so many queries of all query heads that share them. None at all, as where
-/// nothing was appended, leave no room to write to.
-inline bool are_few(int queries) noexcept { return 0 < queries && queries <= attention_of_few::most_queries; }
 
 }  // namespace TIGHTKV_KERNELS_FOR
 }  // namespace tightkv::detail

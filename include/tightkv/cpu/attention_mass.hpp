@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <tightkv/cpu/attention.hpp>
+#include <tightkv/cpu/attention_of_few.hpp>
 #include <tightkv/ops/attention_mass.hpp>
 
 namespace tightkv {
@@ -43,7 +44,7 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
   template <class Keys, class V>
   static void add(basic_cpu<F> const& ex, V const& view, int h, int queries, float* mass) {
     int const tokens = view.tokens(h);
-    Keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
+    Keys keys(view, tokens, ex.instructions(), ex.resource());
     ex.for_each_index(keys.count(), [&](int tile) { keys.pack(view.keys, h, tile, ex.resource()); });
 
     // The queries are dealt out to a fixed number of sums, whatever the number of threads.
@@ -51,7 +52,7 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
     std::pmr::vector<detail::attention_sums> of_part(ex.resource());
     for (int i = 0; i < sums; ++i) of_part.emplace_back(keys.padded(), ex.resource());
     ex.for_each_index(sums, [&](int part) {
-      detail::attention_block<Keys> block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+      detail::attention_block<Keys> block(keys, ex.instructions(), ex.resource());
       int number = 0;
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
         int const last = view.queries.tokens(q);

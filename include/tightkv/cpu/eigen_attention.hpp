@@ -27,15 +27,17 @@ inline namespace TIGHTKV_KERNELS_FOR {
 /// The keys of one head as floats, row after row. What each member does is what it does in `packed_keys`.
 class eigen_keys {
  public:
-  eigen_keys(int tokens, int head_dim, instruction_set set, std::pmr::memory_resource* memory)
+  template <class V>
+  eigen_keys(V const& view, int tokens, instruction_set set, std::pmr::memory_resource* memory)
       : tokens_(tokens),
-        dim_(head_dim),
+        dim_(view.keys.head_dim()),
         set_(set),
-        rows_(static_cast<std::size_t>(tokens) * static_cast<std::size_t>(head_dim), memory),
+        rows_(static_cast<std::size_t>(tokens) * static_cast<std::size_t>(dim_), memory),
         finite_(static_cast<std::size_t>(padded()), memory) {
     std::fill(finite_.begin() + tokens, finite_.end(), 0);
   }
 
+  int dim() const noexcept { return dim_; }
   int count() const noexcept { return (tokens_ + packed_at_once - 1) / packed_at_once; }
   int padded() const noexcept { return whole_vectors(tokens_); }
   std::int32_t const* finite() const noexcept { return finite_.data(); }
@@ -56,6 +58,11 @@ class eigen_keys {
     for (int j = begin; j < end; ++j) {
       if (finite_.data()[j] == 0) std::fill_n(rows_.data() + std::ptrdiff_t{j} * dim_, dim_, 0.0F);
     }
+  }
+
+  template <class V>
+  bool write_query(V const& view, int q, int i, float* out) const {
+    return scaled_query(view, set_, q, i, out);
   }
 
   void multiply(float const* queries, int count, int visible, float* logits) const {

@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include <tightkv/cpu/attention.hpp>
+#include <tightkv/cpu/attention_of_few.hpp>
 #include <tightkv/ops/window_attention.hpp>
 
 namespace tightkv {
@@ -34,9 +35,9 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
         }
         return;
       }
-      Keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
+      Keys keys(view, tokens, ex.instructions(), ex.resource());
       for (int tile = 0; tile < keys.count(); ++tile) keys.pack(view.keys, h, tile, ex.resource());
-      detail::attention_block<Keys> block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+      detail::attention_block<Keys> block(keys, ex.instructions(), ex.resource());
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
         detail::attention_sums sums(keys.padded(), ex.resource());
         int const last = view.queries.tokens(q);

@@ -20,19 +20,20 @@ inline bool scale_row(vectors, T const* row, int dim, float scale, float* to) {
 
 /// Keys `vectors::tile_vectors` vectors at a time: channel c of key j of a tile is at `[c][j]`, so that one query's
 /// channel meets vectors of keys. Keys past the last are zeros, as are those that are not finite; `finite[j]` says which
-/// are. There are `known` rows, of which those past `count` will be needed next.
-template <class T>
+/// are. There are `known` rows, of which those past `count` will be needed next. Pairs of 16-bit channels are packed as
+/// floats `As`; then `finite` is right only where it says that a row is not.
+template <class As, class T>
 inline void pack_tile(vectors, T const* const* rows, int count, int known, int dim, float* tile,
                       std::int32_t* finite) {
   constexpr std::ptrdiff_t width = vectors::tile_vectors * lanes<floats>;
   constexpr int ahead = 12;  // rows
   for (int j = 0; j < width; j += 4) {
-    T const* row[4];
-    T const* upcoming[4];
+    As const* row[4];
+    As const* upcoming[4];
     four poison[4];
     for (int r = 0; r < 4; ++r) {
-      row[r] = rows[j + r < count ? j + r : 0];
-      upcoming[r] = j + r + ahead < known ? rows[j + r + ahead] : row[r];
+      row[r] = reinterpret_cast<As const*>(rows[j + r < count ? j + r : 0]);
+      upcoming[r] = j + r + ahead < known ? reinterpret_cast<As const*>(rows[j + r + ahead]) : row[r];
       poison[r] = four{};
     }
     int c = 0;
@@ -192,18 +193,32 @@ inline void multiply_rows_with(vectors, T const* const* rows, int count, int dim
   for (; q < query_count; ++q) multiply_rows<1>(rows, count, dim, queries + q * dim, logits + q * stride, stride);
 }
 
+/// `multiply_tile` for rows of `dim` floats.
+struct float_products {
+  int dim;
+
+  TIGHTKV_INLINE void operator()(float const* queries, float const* tile, float const* next, float* logits,
+                                 std::ptrdiff_t stride) const {
+    multiply_tile<vectors::tile_queries>(queries, tile, next, dim, logits, stride);
+  }
+};
+
+inline float_products float_products_of(vectors, int dim) { return {dim}; }
+
 /// A block of queries (a multiple of `vectors::tile_queries`, side by side) against the tiles that they see: the first
 /// query sees `visible` keys, each one more than the one before; there are `padded` in all.
-inline void multiply_tiles(vectors, float const* queries, int count, float const* tiles, int visible, int padded,
-                           int dim, float* logits, std::ptrdiff_t stride) {
+template <class Products>
+inline void multiply_tiles(vectors, Products const& multiply, float const* queries, int count, float const* tiles,
+                           int visible, int padded, float* logits, std::ptrdiff_t stride) {
   constexpr int width = vectors::tile_vectors * lanes<floats>;
   constexpr int step = vectors::tile_queries;
+  int const dim = multiply.dim;
   for (int begin = 0; begin < visible + count - 1 && begin < padded; begin += width) {
     float const* const tile = tiles + static_cast<std::ptrdiff_t>(begin) * dim;
     for (int q = 0; q < count; q += step) {
       if (begin >= visible + q + step - 1) continue;
       float const* const next = q + step < count || begin + width >= padded ? tile : tile + width * dim;
-      multiply_tile<step>(queries + q * dim, tile, next, dim, logits + q * stride + begin, stride);
+      multiply(queries + q * dim, tile, next, logits + q * stride + begin, stride);
     }
   }
 }
