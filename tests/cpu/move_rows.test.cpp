@@ -65,7 +65,7 @@ TEST(fast_move_rows, streams_what_moves_far) {
   constexpr std::size_t size = std::size_t{tokens} * row_bytes;
   auto const plan = random_plan(1, tokens, 0.3, 3);
   auto const numbers = random_rows<std::byte>({{tokens}, row_bytes}, 1);
-  for (std::size_t const skew : {0, 4}) {
+  for (std::size_t const skew : {std::size_t{0}, std::size_t{4}}) {
     for (auto const set : instruction_sets()) {
       alignas(64) static std::byte plain[size + 64];
       alignas(64) static std::byte fast[size + 64];
