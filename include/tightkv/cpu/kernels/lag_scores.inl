@@ -122,8 +122,8 @@ inline int measure(vectors, T const* const* rows, int count, int dim, lag_channe
   return channels;
 }
 
-/// Rows that will be needed: their lines are asked for one after another, a few at a time, since a core that asks for
-/// many at once waits.
+/// Rows that will be needed: their lines are asked for one after another. A core that is asked for several at once drops
+/// some, so each waits until the place of the one before it has been through memory twice, a dozen cycles.
 template <class T>
 struct rows_ahead {
   T const* const* rows;
@@ -135,49 +135,67 @@ struct rows_ahead {
   TIGHTKV_INLINE void fetch(int lines) {
     for (; lines > 0 && row < count; --lines) {
       __builtin_prefetch(reinterpret_cast<char const*>(rows[row]) + byte, 0, 2);
-      byte += 64;
-      if (byte >= bytes) {
-        byte = 0;
-        ++row;
-      }
+      byte += 32;
+      __asm__("" : "+m"(byte));
+      byte += 32;
+      __asm__("" : "+m"(byte));
+      if (byte < bytes) continue;
+      byte = 0;
+      ++row;
     }
   }
 };
 
-/// Adds 16 normalised channels of some rows to their sums, and leaves in `above` where they lie above the low end.
-template <int Rows>
-TIGHTKV_INLINE void add_normalised(floats (&x)[Rows], int c, lag_channels const& from, float* above,
-                                   floats (&sum)[Rows]) {
+/// Whether rows are converted when they are read. Then that is done once: the first pass leaves in `above` where their
+/// channels lie above the low ends, a vector of each row after another, for the second. To read floats again is faster.
+template <class T>
+inline constexpr bool is_converted = !std::is_same_v<T, float>;
+
+/// Where 16 channels of some rows lie above the low ends.
+template <int Rows, class T>
+TIGHTKV_INLINE void offsets_of(T const* const (&row)[Rows], int c, lag_channels const& from, floats (&x)[Rows]) {
   floats const low = load<floats>(from.low + c);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) x[r] = load<floats>(row[r] + c) - low;
+}
+/// The same of the last `count` channels.
+template <int Rows, class T>
+TIGHTKV_INLINE void last_offsets_of(T const* const (&row)[Rows], int c, int count, lag_channels const& from,
+                                    floats (&x)[Rows]) {
+  floats const low = load<floats>(from.low + c);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) x[r] = load_first<floats>(row[r] + c, count) - low;
+}
+
+/// Adds 16 normalised channels of some rows to their sums.
+template <class T, int Rows>
+TIGHTKV_INLINE void add_normalised(floats const (&x)[Rows], int c, lag_channels const& from, float* above,
+                                   floats (&sum)[Rows]) {
   floats const scale = load<floats>(from.scale + c);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
-    floats const offset = x[r] - low;
-    store(above + c * Rows + r * lanes<floats>, offset);
-    sum[r] = fma(offset, scale, sum[r]);
+    if constexpr (is_converted<T>) store(above + c * Rows + r * lanes<floats>, x[r]);
+    sum[r] = fma(x[r], scale, sum[r]);
   }
 }
 
-/// mean[r] = that of row r's normalised channels. Where each channel lies above its low end is left in `above`, a vector
-/// of each row after another, so that the second pass converts nothing.
+/// mean[r] = that of row r's normalised channels.
 template <int Rows, class T>
-TIGHTKV_INLINE void means_of(T const* const (&row)[Rows], int dim, lag_channels const& from, int channels,
-                             rows_ahead<T>& ahead, float* above, float* mean) {
+TIGHTKV_INLINE void means_of(T const* const (&row)[Rows], rows_ahead<T>& ahead, int dim, lag_channels const& from,
+                             int channels, float* above, float* mean) {
   floats sum[Rows];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) sum[r] = all<floats>(0.0F);
   floats x[Rows];
   int c = 0;
   for (; c + lanes<floats> <= dim; c += lanes<floats>) {
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) x[r] = load<floats>(row[r] + c);
-    add_normalised(x, c, from, above, sum);
+    offsets_of(row, c, from, x);
+    add_normalised<T>(x, c, from, above, sum);
     ahead.fetch(Rows * static_cast<int>(sizeof(T)) / 8);
   }
   if (c < dim) {
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) x[r] = load_first<floats>(row[r] + c, dim - c);
-    add_normalised(x, c, from, above, sum);
+    last_offsets_of(row, c, dim - c, from, x);
+    add_normalised<T>(x, c, from, above, sum);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; r += 4) {
@@ -186,10 +204,23 @@ TIGHTKV_INLINE void means_of(T const* const (&row)[Rows], int dim, lag_channels 
   }
 }
 
-/// spread[r] = the unbiased standard deviation of the same channels. `addend(c, x)` is x where a channel counts.
+/// Adds the squares of 16 channels' deviations from the means. `addend(c, x)` is x where a channel counts.
+template <int Rows, class Addend>
+TIGHTKV_INLINE void add_squares(floats const (&x)[Rows], int c, lag_channels const& from,
+                                floats const (&minus_mean)[Rows], Addend addend, floats (&sum)[Rows]) {
+  floats const scale = load<floats>(from.scale + c);
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+    floats const deviation = fma(x[r], scale, addend(c, minus_mean[r]));
+    sum[r] = fma(deviation, deviation, sum[r]);
+  }
+}
+
+/// spread[r] = the unbiased standard deviation of the same channels.
 template <int Rows, class T, class Addend>
-TIGHTKV_INLINE void deviations_of(float const* above, int dim, float const* scales, int channels, float const* mean,
-                                  Addend addend, rows_ahead<T>& ahead, float* spread) {
+TIGHTKV_INLINE void deviations_of(T const* const (&row)[Rows], rows_ahead<T>& ahead, int dim,
+                                  lag_channels const& from, int channels, float const* mean, Addend addend,
+                                  float const* above, float* spread) {
   floats sum[Rows];
   floats minus_mean[Rows];
 #pragma GCC unroll 8
@@ -197,15 +228,22 @@ TIGHTKV_INLINE void deviations_of(float const* above, int dim, float const* scal
     sum[r] = all<floats>(0.0F);
     minus_mean[r] = all<floats>(-mean[r]);
   }
-  for (int c = 0; c < dim; c += lanes<floats>) {
-    floats const scale = load<floats>(scales + c);
+  floats x[Rows];
+  int const end = is_converted<T> ? dim : dim / lanes<floats> * lanes<floats>;
+  int c = 0;
+  for (; c < end; c += lanes<floats>) {
+    if constexpr (is_converted<T>) {
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      floats const x = load<floats>(above + c * Rows + r * lanes<floats>);
-      floats const deviation = fma(x, scale, addend(c, minus_mean[r]));
-      sum[r] = fma(deviation, deviation, sum[r]);
+      for (int r = 0; r < Rows; ++r) x[r] = load<floats>(above + c * Rows + r * lanes<floats>);
+    } else {
+      offsets_of(row, c, from, x);
     }
+    add_squares(x, c, from, minus_mean, addend, sum);
     ahead.fetch(Rows * static_cast<int>(sizeof(T)) / 8);
+  }
+  if (c < dim) {
+    last_offsets_of(row, c, dim - c, from, x);
+    add_squares(x, c, from, minus_mean, addend, sum);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; r += 4) {
@@ -235,15 +273,16 @@ TIGHTKV_INLINE void spreads_with(T const* const* rows, int count, int dim, lag_c
   rows_ahead<T> ahead{upcoming, upcoming != nullptr ? count : 0, dim * static_cast<int>(sizeof(T))};
   for (int t = 0; t < count; t += in_block) {
     int const found = count - t < in_block ? count - t : in_block;
+    T const* row[in_block];
+    for (int r = 0; r < in_block; ++r) row[r] = rows[t + (r < found ? r : 0)];
     for (int g = 0; g < found; g += at_once) {
-      T const* row[at_once];
-      for (int r = 0; r < at_once; ++r) row[r] = rows[t + (g + r < found ? g + r : g)];
-      T const* const(&group)[at_once] = row;
-      means_of(group, dim, from, channels, ahead, above + g * padded, of_block + g);
+      auto const& group = reinterpret_cast<T const* const(&)[at_once]>(row[g]);
+      means_of(group, ahead, dim, from, channels, above + g * padded, of_block + g);
     }
-    for (int g = 0; g < found; g += at_once)
-      deviations_of<at_once>(above + g * padded, dim, from.scale, channels, of_block + g, addend, ahead,
-                             of_block + g);
+    for (int g = 0; g < found; g += at_once) {
+      auto const& group = reinterpret_cast<T const* const(&)[at_once]>(row[g]);
+      deviations_of(group, ahead, dim, from, channels, of_block + g, addend, above + g * padded, of_block + g);
+    }
     for (int r = 0; r < found; ++r) spread[t + r] = of_block[r];
   }
 }
