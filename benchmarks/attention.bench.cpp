@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Scores that need attention. Arithmetic bounds these, not memory: the floor does as many multiply-adds as the
-/// products of queries and keys need, in registers. The baseline forms the attention matrix.
+/// products of queries and keys need, in registers. The baseline forms the attention matrix. `eigen_cpu` has Eigen's
+/// products in place of our tiles, `plain_cpu` is the specification.
 #include <cmath>
 #include <cstddef>
 #include <memory_resource>
@@ -12,6 +13,7 @@
 #include <support/observed.hpp>
 #include <support/oracle.hpp>
 #include <support/report.hpp>
+#include <tightkv/cpu/eigen_attention.hpp>
 #include <tightkv/methods/compress.hpp>
 #include <tightkv/methods/h2o.hpp>
 #include <tightkv/ops/attention_mass.hpp>
@@ -39,9 +41,9 @@ void attention_matrices(benchmark::State& state) {
 }
 
 /// Times the column sums of a view like `seen.view()`.
-template <class V>
+template <class E = tightkv::cpu, class V>
 void time_mass(benchmark::State& state, observed const& seen, V const& view) {
-  tightkv::cpu const ex;
+  E const ex;
   std::vector<int> const queries(static_cast<std::size_t>(seen.heads), seen.window);
   tightkv::matrix<float> mass(seen.heads, seen.tokens);
   tightkv::attention_mass(ex, view, queries, mass.view());
@@ -57,9 +59,10 @@ void time_mass(benchmark::State& state, observed const& seen, V const& view) {
   finish(state, seen);
 }
 
+template <class E>
 void attention_mass(benchmark::State& state) {
   observed const seen(state);
-  time_mass(state, seen, seen.view());
+  time_mass<E>(state, seen, seen.view());
 }
 
 template <class V>
@@ -124,10 +127,11 @@ void decode_step_h2o(benchmark::State& state) {
   bench::report(state, static_cast<double>(key_bytes(seen)), seen.heads, "read_keys");
 }
 
+template <class E>
 void window_votes(benchmark::State& state) {
   observed const seen(state);
   auto const view = seen.view();
-  tightkv::cpu const ex;
+  E const ex;
   tightkv::window_votes const scorer{.window = seen.window};
   auto scores = tightkv::make_scores(ex, seen.heads, seen.tokens);
   scorer.score(ex, view, scores.view());
@@ -168,9 +172,12 @@ void one_step(benchmark::internal::Benchmark* b) {
 
 BENCHMARK(multiply_adds)->Apply(all);
 BENCHMARK(attention_matrices)->Apply(both);
-BENCHMARK(attention_mass)->Apply(whole_prompt);
+BENCHMARK(attention_mass<tightkv::cpu>)->Apply(whole_prompt);
+BENCHMARK(attention_mass<tightkv::eigen_cpu>)->Apply(whole_prompt);
+BENCHMARK(attention_mass<tightkv::plain_cpu>)->Apply(whole_prompt);
 BENCHMARK(attention_mass_with_lse)->Apply(whole_prompt);
-BENCHMARK(window_votes)->Apply(long_last_queries);
+BENCHMARK(window_votes<tightkv::cpu>)->Apply(long_last_queries);
+BENCHMARK(window_votes<tightkv::eigen_cpu>)->Apply(long_last_queries);
 BENCHMARK(read_keys)->Apply(one_step);
 BENCHMARK(decode_step_h2o)->Apply(one_step);
 

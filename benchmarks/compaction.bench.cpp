@@ -17,7 +17,7 @@
 
 namespace {
 
-using bench::dense, bench::paged;
+using bench::dense, bench::paged_hnd, bench::paged_nhd;
 using tightkv::half;
 
 /// Keeps a random `percent` of the tokens, others in every head.
@@ -153,10 +153,12 @@ BENCHMARK(copy_kept_rows<float>)->Apply(head_dims);
 BENCHMARK(copy_kept_rows<half>)->Apply(quarter);
 BENCHMARK(compact<float, dense>)->Apply(shapes);
 BENCHMARK(compact<float, dense>)->Apply(head_dims);
-BENCHMARK(compact<float, paged>)->Apply(quarter);
+BENCHMARK(compact<float, paged_hnd>)->Apply(quarter);
+BENCHMARK(compact<float, paged_nhd>)->Apply(quarter);
+BENCHMARK(compact<half, paged_hnd>)->Apply(quarter);
 BENCHMARK(compact<half, dense>)->Apply(quarter);
 BENCHMARK(gather<float, dense>)->Apply(quarter);
-BENCHMARK(gather<float, paged>)->Apply(quarter);
+BENCHMARK(gather<float, paged_nhd>)->Apply(quarter);
 BENCHMARK(gather<half, dense>)->Apply(quarter);
 
 }  // namespace

@@ -18,7 +18,7 @@
 
 namespace {
 
-using bench::dense, bench::paged;
+using bench::dense, bench::paged_hnd, bench::paged_nhd;
 using tightkv::bfloat16, tightkv::half;
 using tightkv::key_diff, tightkv::l2_norm, tightkv::lag_kv;
 
@@ -168,7 +168,8 @@ BENCHMARK(move_one_partition<float>)->Apply(floors);
 BENCHMARK(read_keys_move_rows<float>)->Apply(floors);
 BENCHMARK(read_keys_move_rows<half>)->Apply(floors);
 BENCHMARK(compress<lag_kv, float, dense>)->Apply(shape);
-BENCHMARK(compress<lag_kv, float, paged>)->Apply(shape);
+BENCHMARK(compress<lag_kv, float, paged_hnd>)->Apply(shape);
+BENCHMARK(compress<lag_kv, float, paged_nhd>)->Apply(shape);
 BENCHMARK(compress<lag_kv, half, dense>)->Apply(shape);
 BENCHMARK(compress<lag_kv, bfloat16, dense>)->Apply(shape);
 BENCHMARK(one_partition_lag_kv<float>)->Apply(shape);

@@ -13,8 +13,8 @@
 
 namespace {
 
-using bench::dense, bench::paged;
-using tightkv::bfloat16, tightkv::half;
+using bench::dense, bench::paged_hnd, bench::paged_nhd;
+using tightkv::bfloat16, tightkv::half, tightkv::plain_cpu;
 using tightkv::key_distinctness, tightkv::key_norm, tightkv::lag_relative;
 
 template <class Scorer>
@@ -39,10 +39,10 @@ void read_keys_and_values(benchmark::State& state) {
   read<T, true>(state);
 }
 
-template <class Scorer, class T, class Layout>
+template <class Scorer, class T, class Layout, class Executor = tightkv::cpu>
 void score(benchmark::State& state) {
   bench::caches<T, Layout> cache(bench::shape_of(state));
-  tightkv::cpu const ex;
+  Executor const ex;
   Scorer const scorer{};
   auto scores = tightkv::make_scores(ex, cache.shape.heads, cache.shape.tokens);
 
@@ -93,23 +93,39 @@ void head_dim_floors(benchmark::internal::Benchmark* b) {
 }
 
 BENCHMARK(read_keys<float>)->Apply(floors);
+BENCHMARK(read_keys<float>)->Apply(head_dim_floors);
 BENCHMARK(read_keys<half>)->Apply(long_floors);
 BENCHMARK(read_keys<bfloat16>)->Apply(long_floors);
+BENCHMARK(read_keys<bfloat16>)->Apply(head_dim_floors);
 BENCHMARK(read_keys_and_values<float>)->Apply(floors);
 BENCHMARK(read_keys_and_values<float>)->Apply(head_dim_floors);
 BENCHMARK(read_keys_and_values<half>)->Apply(long_floors);
 BENCHMARK(read_keys_and_values<bfloat16>)->Apply(long_floors);
+BENCHMARK(read_keys_and_values<bfloat16>)->Apply(head_dim_floors);
 
 BENCHMARK(score<key_norm, float, dense>)->Apply(shapes);
-BENCHMARK(score<key_norm, float, paged>)->Apply(long_shape);
+BENCHMARK(score<key_norm, float, dense>)->Apply(head_dims);
+BENCHMARK(score<key_norm, float, paged_hnd>)->Apply(long_shape);
+BENCHMARK(score<key_norm, float, paged_nhd>)->Apply(long_shape);
 BENCHMARK(score<key_norm, half, dense>)->Apply(long_shape);
 BENCHMARK(score<key_norm, bfloat16, dense>)->Apply(long_shape);
+BENCHMARK(score<key_norm, bfloat16, dense>)->Apply(head_dims);
+BENCHMARK(score<key_norm, bfloat16, paged_hnd>)->Apply(long_shape);
+BENCHMARK(score<key_norm, bfloat16, paged_nhd>)->Apply(long_shape);
+BENCHMARK(score<key_norm, float, dense, plain_cpu>)->Apply(long_shape);
 BENCHMARK(score<key_distinctness, float, dense>)->Apply(shapes);
+BENCHMARK(score<key_distinctness, float, paged_hnd>)->Apply(long_shape);
 BENCHMARK(score<key_distinctness, bfloat16, dense>)->Apply(long_shape);
+BENCHMARK(score<key_distinctness, float, dense, plain_cpu>)->Apply(long_shape);
 BENCHMARK(score<lag_relative, float, dense>)->Apply(shapes);
-BENCHMARK(score<lag_relative, float, paged>)->Apply(long_shape);
 BENCHMARK(score<lag_relative, float, dense>)->Apply(head_dims);
+BENCHMARK(score<lag_relative, float, paged_hnd>)->Apply(long_shape);
+BENCHMARK(score<lag_relative, float, paged_nhd>)->Apply(long_shape);
 BENCHMARK(score<lag_relative, half, dense>)->Apply(long_shape);
 BENCHMARK(score<lag_relative, bfloat16, dense>)->Apply(long_shape);
+BENCHMARK(score<lag_relative, bfloat16, dense>)->Apply(head_dims);
+BENCHMARK(score<lag_relative, bfloat16, paged_hnd>)->Apply(long_shape);
+BENCHMARK(score<lag_relative, bfloat16, paged_nhd>)->Apply(long_shape);
+BENCHMARK(score<lag_relative, float, dense, plain_cpu>)->Apply(long_shape);
 
 }  // namespace

@@ -71,7 +71,8 @@ class ColumnSums(Attention):
 class ColumnSumsOfLse(ColumnSums):
     def set_up(self):
         super().set_up()
-        self.row_lse = torch_user.logits(self.queries, self.keys).masked_fill(self.hidden, -math.inf).logsumexp(-1)
+        logits = torch_user.logits(self.queries.float(), self.keys.float())
+        self.row_lse = logits.masked_fill(self.hidden, -math.inf).logsumexp(-1)
 
     def peer(self, queries, keys):
         return torch_user.column_sums_of_lse(queries, keys, self.hidden, self.row_lse)

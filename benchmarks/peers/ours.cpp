@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include <tightkv/ops/gram_update.hpp>
+#include <tightkv/ops/project_heads.hpp>
 #include <tightkv/tightkv.hpp>
 
 #include "threads.hpp"
@@ -32,6 +34,11 @@ template <class T>
 auto rows_of(layer const& l, void* data) {
   return tightkv::hnd(static_cast<T*>(data),
                       {.heads = l.heads, .tokens = l.tokens, .head_dim = l.head_dim, .capacity = l.capacity});
+}
+/// Rows `[tokens][heads][head_dim]`, as a projection leaves them.
+template <class T>
+auto side_by_side(layer const& l) {
+  return tightkv::nhd(static_cast<T const*>(l.keys), {.heads = l.heads, .tokens = l.tokens, .head_dim = l.head_dim});
 }
 template <class T>
 auto queries_of(layer const& l) {
@@ -166,6 +173,30 @@ double compaction(layer const* l, int const* kept, int count) {
     for (int h = 0; h < l->heads; ++h) std::copy_n(kept + h * count, count, plan.kept(h).begin());
     return milliseconds(
         *l, [&] { tightkv::compact(executor(l->threads), plan, rows_of<T>(*l, l->keys), rows_of<T>(*l, l->values)); });
+  });
+}
+
+/// Adds to the sums of products [heads * head_dim][heads * head_dim] of rows, [tokens][heads][head_dim] here, and to
+/// the sums of each channel.
+double gram_update(layer const* l, double* products, double* sums) {
+  return with_type(*l, [&](auto type) {
+    auto const rows = side_by_side<decltype(type)>(*l);
+    int const size = l->heads * l->head_dim;
+    tightkv::rows_counted counted;
+    tightkv::gram_view<> const to{.products = {products, size, size}, .sums = sums, .counted = &counted};
+    return milliseconds(*l, [&] { tightkv::gram_update(executor(l->threads), rows, {.heads = l->heads}, to); });
+  });
+}
+
+/// All heads of rows, [tokens][heads][head_dim] here, into one, [tokens][head_dim].
+double project_heads(layer const* l, float const* matrix, void* out) {
+  return with_type(*l, [&](auto type) {
+    using T = decltype(type);
+    auto const to = tightkv::hnd(static_cast<T*>(out), {.heads = 1, .tokens = l->tokens, .head_dim = l->head_dim});
+    return milliseconds(*l, [&] {
+      tightkv::project_heads(executor(l->threads), side_by_side<T>(*l), {matrix, l->heads * l->head_dim, l->head_dim},
+                             to);
+    });
   });
 }
 }

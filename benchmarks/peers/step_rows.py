@@ -82,7 +82,7 @@ class H2OStep(Work):
         self.query = make(1, HEADS * GROUP, 1, HEAD_DIM)
 
     def inputs(self):
-        return *self.caches, self.history, self.query.view(1, GROUP, HEAD_DIM, HEADS)
+        return *self.caches, self.history, self.query.view(1, HEADS, GROUP, HEAD_DIM)
 
     def peer(self, keys, values, history, queries):
         return torch_user.h2o_step(keys, values, history, queries)

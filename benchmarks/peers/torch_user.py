@@ -122,6 +122,22 @@ def window_votes(queries, keys, hidden):
     return F.avg_pool1d(votes.flatten(1, 2), KERNEL, stride=1, padding=KERNEL // 2).view_as(votes).mean(2)
 
 
+# For merging heads. Rows are [tokens, channels], of all heads side by side.
+
+
+def gram_update(rows, products, sums):
+    """Adds the rows' products, and the rows; sums go on in double."""
+    rows = rows.float()
+    products += rows.mT @ rows
+    sums += rows.sum(0)
+    return products
+
+
+def project(rows, matrix):
+    """`matrix` is of the rows' type: all heads into one."""
+    return rows @ matrix
+
+
 # While decoding: caches have room, and what stays is written to where it belongs.
 
 

@@ -55,26 +55,35 @@ struct dense {
   }
 };
 
-/// `[page][token][head][head_dim]`, 16 tokens to a page, pages in no order.
-struct paged {
+/// 16 tokens to a page, pages in no order.
+struct pages {
   static constexpr int page_size = 16;
 
-  template <class T>
-  static auto plane(T* data, tightkv::kv_shape const& s) {
-    auto const& pages = block_table(s.tokens / page_size);
-    return tightkv::paged_nhd(data, s, tightkv::block_table(pages.data(), s.tokens / page_size, page_size));
-  }
-
- private:
-  static std::vector<int> const& block_table(int pages) {
+  static auto table(int tokens) {
     static std::map<int, std::vector<int>> tables;
-    auto& table = tables[pages];
+    int const count = tokens / page_size;
+    auto& table = tables[count];
     if (table.empty()) {
-      table.resize(static_cast<std::size_t>(pages));
+      table.resize(static_cast<std::size_t>(count));
       std::iota(table.begin(), table.end(), 0);
       std::shuffle(table.begin(), table.end(), std::mt19937(7));
     }
-    return table;
+    return tightkv::block_table(table.data(), count, page_size);
+  }
+};
+
+/// `[page][token][head][head_dim]`.
+struct paged_nhd {
+  template <class T>
+  static auto plane(T* data, tightkv::kv_shape const& s) {
+    return tightkv::paged_nhd(data, s, pages::table(s.tokens));
+  }
+};
+/// `[page][head][token][head_dim]`.
+struct paged_hnd {
+  template <class T>
+  static auto plane(T* data, tightkv::kv_shape const& s) {
+    return tightkv::paged_hnd(data, s, pages::table(s.tokens));
   }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 // IWYU pragma: begin_exports
+#include <tightkv/cpu/eigen_attention.hpp>
 #include <tightkv/mergers/alternating_heads.hpp>
 #include <tightkv/mergers/calibration.hpp>
 #include <tightkv/mergers/commuting_heads.hpp>

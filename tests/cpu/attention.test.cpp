@@ -98,4 +98,13 @@ TEST(fast_attention_with_row_lse, is_the_plain_one) {
   }
 }
 
+TEST(fast_attention_in_pages, is_the_plain_one) {
+  for (int const queries : {1, 65}) {
+    cache<paged_hnd_layout> keys(random_rows<float>({std::vector<int>(head_count, 600), 64}, 5));
+    cache<hnd_layout> queries_of(random_rows<float>({std::vector<int>(head_count * group, queries), 64}, 6));
+    tightkv::kv_view const view(keys.plane<float>(), tightkv::absent{}, queries_of.plane<float>());
+    expect_as_plain(view, 600, queries);
+  }
+}
+
 }  // namespace attention_test

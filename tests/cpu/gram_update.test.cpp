@@ -29,7 +29,7 @@ template <class E, class P>
 sums sums_of(E const& ex, P const& keys) {
   int const size = group.heads * keys.head_dim();
   sums result{{size, size}, std::vector<double>(static_cast<std::size_t>(size), 0.5), {}};
-  result.count = tightkv::gram_update(ex, keys, group, {result.products.view(), result.linear.data()});
+  tightkv::gram_update(ex, keys, group, {result.products.view(), result.linear.data(), &result.count});
   return result;
 }
 

@@ -8,9 +8,11 @@
 
 #include <gtest/gtest.h>
 
+#include <support/instruction_sets.hpp>
 #include <support/layouts.hpp>
 #include <tightkv/core/executor.hpp>
 #include <tightkv/ops/gather.hpp>
+#include <tightkv/view/layouts.hpp>
 
 namespace move_rows_test {
 
@@ -52,6 +54,30 @@ TEST(fast_move_rows, compacts_like_the_plain_kernel) {
           ASSERT_TRUE(fast.memory() == plain.memory());
         }
       }
+    }
+  }
+}
+
+TEST(fast_move_rows, streams_what_moves_far) {
+  // Rows of whole cache lines, in memory that starts on one, and such as do not.
+  constexpr int tokens = 300;
+  constexpr int row_bytes = 4096;  // 512 in a slice
+  constexpr std::size_t size = std::size_t{tokens} * row_bytes;
+  auto const plan = random_plan(1, tokens, 0.3, 3);
+  auto const numbers = random_rows<std::byte>({{tokens}, row_bytes}, 1);
+  for (std::size_t const skew : {std::size_t{0}, std::size_t{4}}) {
+    for (auto const set : instruction_sets()) {
+      alignas(64) static std::byte plain[size + 64];
+      alignas(64) static std::byte fast[size + 64];
+      auto const rows_in = [&](std::byte* memory) {
+        return tightkv::hnd(memory + skew, {.heads = 1, .tokens = tokens, .head_dim = row_bytes});
+      };
+      for (auto* const memory : {plain, fast}) {
+        for (int t = 0; t < tokens; ++t) std::copy_n(numbers.at(0, t, 0), row_bytes, rows_in(memory).head(0)[t].data);
+      }
+      tightkv::compact(tightkv::plain_cpu{}, plan, rows_in(plain));
+      tightkv::compact(tightkv::cpu{}.with(set), plan, rows_in(fast));
+      EXPECT_TRUE(std::equal(plain, plain + sizeof plain, fast)) << static_cast<int>(set) << ", skew " << skew;
     }
   }
 }

@@ -20,4 +20,18 @@ TYPED_TEST(fast_row_norms, are_the_plain_ones) {
       [](auto const& ex, auto const& keys, auto out) { tightkv::row_norms(ex, keys, -1.5F, out); });
 }
 
+/// Heads of different lengths where a layout allows them, and more rows than are taken at once.
+TEST(fast_row_norms_in_any_layout, are_the_plain_ones) {
+  for_each_layout([](auto tag) {
+    using layout = typename decltype(tag)::type;
+    SCOPED_TRACE(layout::name);
+    int const odd = layout::varied ? 211 : 333;
+    auto const r = random_rows<float>({{333, odd, 333, odd}, 20}, 4);
+    cache<layout> keys(r);
+    expect_scores_as_plain(r.heads(), r.longest(), [&](auto const& ex, auto out) {
+      tightkv::row_norms(ex, keys.template plane<float>(), -1.0F, out);
+    });
+  });
+}
+
 }  // namespace row_norms_test

@@ -29,9 +29,30 @@ using layouts = std::tuple<layout_tag<nhd_layout>, layout_tag<paged_hnd_layout>,
 struct host_sums {
   tightkv::matrix<double> products;
   std::vector<double> linear;
+  tightkv::rows_counted counted{.added = 3, .not_finite = 1};
 
   explicit host_sums(int size) : products(size, size, 0.5), linear(static_cast<std::size_t>(size), 0.25) {}
-  tightkv::gram_view<> view() { return {products.view(), linear.data()}; }
+  tightkv::gram_view<> view() { return {products.view(), linear.data(), &counted}; }
+};
+
+/// The same on a device.
+struct device_sums {
+  tightkv::matrix<double, device_memory> products;
+  tightkv::matrix<double, device_memory> linear;
+  tightkv::matrix<tightkv::rows_counted, device_memory> counted;
+
+  device_sums(tightkv::cuda const& ex, host_sums const& from)
+      : products(on_device(ex, from.products)),
+        linear(on_device(ex, row_of(from.linear))),
+        counted(on_device(ex, tightkv::matrix<tightkv::rows_counted>(1, 1, from.counted))) {}
+  tightkv::gram_view<device_memory> view() { return {products.view(), linear.view().data, counted.view().data}; }
+
+ private:
+  static tightkv::matrix<double> row_of(std::vector<double> const& x) {
+    tightkv::matrix<double> row(1, static_cast<int>(x.size()));
+    std::copy(x.begin(), x.end(), row.view().data);
+    return row;
+  }
 };
 
 [[gnu::noinline]] void expect_near(double got, double want, double scale, int a, int b) {
@@ -56,17 +77,16 @@ void expect_same_gram(extents const& e, tightkv::head_range const& group) {
   int const size = group.heads * e.head_dim;
   cache<Layout> keys(logical);
   host_sums want(size);
-  auto const count = tightkv::gram_update(plain{}, keys.template plane<T>(), group, want.view());
+  host_sums const before = want;
+  tightkv::gram_update(plain{}, keys.template plane<T>(), group, want.view());
   for_each_seed([&](unsigned seed) {
     tightkv::cuda const ex{};
     device_cache<Layout> device_keys(logical);
-    auto products = on_device(ex, tightkv::matrix<double>(size, size, 0.5));
-    auto linear = on_device(ex, tightkv::matrix<double>(1, size, 0.25));
-    auto const got =
-        tightkv::gram_update(ex, device_keys.template plane<T>(), group, {products.view(), linear.view().data});
-    EXPECT_EQ(got, count);
-    expect_near(to_host(ex, products), want.products);
-    auto const sums = to_host(ex, linear);
+    device_sums got(ex, before);
+    tightkv::gram_update(ex, device_keys.template plane<T>(), group, got.view());
+    EXPECT_EQ(to_host(ex, got.counted)(0, 0), want.counted);
+    expect_near(to_host(ex, got.products), want.products);
+    auto const sums = to_host(ex, got.linear);
     for (int a = 0; a < size; ++a) {
       expect_near(sums(0, a), want.linear[static_cast<std::size_t>(a)], std::sqrt(want.products(a, a) * e.length(0)), a,
                   a);
@@ -97,10 +117,54 @@ TEST(cuda_gram_update, can_be_measured) {
   cache<nhd_layout> keys(random_rows<float>({{400, 400}, 64}, 1));
   auto const rows = tightkv::hnd(static_cast<float const*>(nullptr) + 64, {2, 400, 64}, device_memory{});
   double* const somewhere = reinterpret_cast<double*>(sizeof(double));
+  auto* const counted = reinterpret_cast<tightkv::rows_counted*>(sizeof(double));
   EXPECT_GT(tightkv::workspace_bytes([&](tightkv::cuda const& ex) {
-              tightkv::gram_update(ex, rows, {.heads = 2}, {{somewhere, 128, 128}, somewhere});
+              tightkv::gram_update(ex, rows, {.heads = 2}, {{somewhere, 128, 128}, somewhere, counted});
             }),
             3U * 64 * 64 * sizeof(double));
+}
+
+// Nothing is waited for: a graph of it adds the rows again at every replay.
+TEST(cuda_gram_update, can_be_captured) {
+  constexpr int head_dim = 40;
+  auto const logical = troubled_rows<tightkv::half>({{300, 300}, head_dim}, 1);
+  device_cache<nhd_layout> keys(logical);
+  auto const rows = keys.plane<tightkv::half>();
+  host_sums const zero(head_dim);
+  tightkv::cuda const direct{};
+  device_sums want(direct, zero);
+  device_sums got(direct, zero);
+
+  auto const bytes =
+      tightkv::workspace_bytes([&](auto const& ex) { tightkv::gram_update(ex, rows, {.skip = 1}, got.view()); });
+  device_bytes const memory{std::vector<std::byte>(bytes)};
+  tightkv::workspace space(memory.data(), bytes);
+  cudaStream_t stream = nullptr;
+  expect_success(cudaStreamCreate(&stream));
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  expect_success(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+  tightkv::gram_update(tightkv::cuda{stream, &space}, rows, {.skip = 1}, got.view());
+  expect_success(cudaStreamEndCapture(stream, &graph));
+  expect_success(cudaGraphInstantiate(&executable, graph, 0));
+  for (int replay = 0; replay < 2; ++replay) {
+    tightkv::gram_update(direct, rows, {.skip = 1}, want.view());
+    expect_success(cudaGraphLaunch(executable, stream));
+  }
+  expect_success(cudaStreamSynchronize(stream));
+  auto const counted = to_host(direct, got.counted)(0, 0);
+  EXPECT_EQ(counted, to_host(direct, want.counted)(0, 0));
+  EXPECT_GT(counted.added, 400);
+  auto const numbers = [&](tightkv::matrix<double, device_memory> const& m) {
+    auto const copy = to_host(direct, m);
+    auto const first = copy.view().data;
+    return std::vector<double>(first, first + copy.rows() * copy.cols());
+  };
+  EXPECT_EQ(numbers(got.linear), numbers(want.linear));
+  EXPECT_EQ(numbers(got.products), numbers(want.products));
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
 }
 
 /// Elements that are sums of `inputs` products: within as many roundings, of values of about their size.

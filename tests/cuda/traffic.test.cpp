@@ -116,10 +116,11 @@ TEST(cuda_traffic_of_merging, gram_update_reads_the_rows_for_each_pair_of_tiles)
   plane_memory const keys(1, shape);
   tightkv::matrix<double, device_memory> products(ex, head_dim, head_dim);
   tightkv::matrix<double, device_memory> sums(ex, 1, head_dim);
+  tightkv::matrix<tightkv::rows_counted, device_memory> counted(ex, 1, 1);
   cuda_on_cpu::traffic_counter counter;
   double const bytes = 2.0 * 256 * head_dim;
   counter.watch("keys", keys.data, static_cast<std::size_t>(bytes));
-  tightkv::gram_update(ex, keys.rows(), {}, {products.view(), sums.view().data});
+  tightkv::gram_update(ex, keys.rows(), {}, {products.view(), sums.view().data, counted.view().data});
   print_row(counter, "`gram_update`", "rows read once, sums read and written", bytes + 2 * 8.0 * head_dim * head_dim);
   EXPECT_EQ(static_cast<double>(counter.of("keys").loads.bytes), (1 + 3) * bytes);
   EXPECT_GE(counter.of("keys").loads.efficiency(), 0.95);
@@ -128,11 +129,12 @@ TEST(cuda_traffic_of_merging, gram_update_reads_the_rows_for_each_pair_of_tiles)
 
 TEST_F(cuda_traffic, lag_scores_read_keys_and_values_once) {
   constexpr int lag = 64, sink = 16, judged = 12;
+  constexpr int resident = tightkv::detail::lag_team<bfloat16>::blocks(head_dim / 16);  // blocks of a processor
   std::vector<int> const first(heads, sink);
   using kernel = tightkv::kernel<tightkv::lag_scores_fn, tightkv::cuda>;
   tightkv::lag_scores(ex, tightkv::kv_view(keys.rows(), values.rows()), {.partitions = {first, lag}}, scores.view());
   // A block reads the partitions that it judges and the one after them.
-  int const per_block = kernel::partitions_per_block(heads, judged, 4 * tightkv::detail::lag_tuning::blocks);
+  int const per_block = kernel::partitions_per_block(heads, judged, 4 * resident);
   int const blocks = (judged + per_block - 1) / per_block;
   double const partition_bytes = 2.0 * heads * lag * head_dim;
   auto const& k = counter.of("keys").loads;
@@ -145,7 +147,7 @@ TEST_F(cuda_traffic, lag_scores_read_keys_and_values_once) {
   EXPECT_LE(counter.total().shared.worst_conflict, 2U);
   // 32 layers, 8 heads, 32k tokens, lag 128, on 132 multiprocessors: what a block reads in all for each partition that
   // it judges.
-  int const of_a_model = kernel::partitions_per_block(32 * 8, 255, 132 * tightkv::detail::lag_tuning::blocks);
+  int const of_a_model = kernel::partitions_per_block(32 * 8, 255, 132 * resident);
   std::printf("a block of a model judges %d partitions and reads %d: %.3f reads of K and V\n", of_a_model,
               of_a_model + 1, 1 + 1.0 / of_a_model);
   EXPECT_LE(1 + 1.0 / of_a_model, 1.05);

@@ -24,8 +24,9 @@ TEST(any_layout_merging, gives_the_same_gram_matrices_and_projections) {
     for (int h = 0; h < keys.heads(); ++h) {
       tightkv::matrix<double> products(head_dim, head_dim);
       std::vector<double> sums(head_dim);
-      auto const count = tightkv::gram_update(tightkv::plain_cpu{}, keys, {.first = h}, {products.view(), sums.data()});
-      ASSERT_EQ(count.added, keys.tokens(h));
+      tightkv::rows_counted counted;
+      tightkv::gram_update(tightkv::plain_cpu{}, keys, {.first = h}, {products.view(), sums.data(), &counted});
+      ASSERT_EQ(counted.added, keys.tokens(h));
       for (int t = 0; t < keys.tokens(h); ++t) {
         out(2 * h, t) = static_cast<float>(products(t, 2 * t) + sums[static_cast<std::size_t>(t)]);
       }

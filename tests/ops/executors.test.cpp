@@ -106,7 +106,8 @@ results run_all(cpu const& ex, int tokens) {
   int const size = view.keys.head_dim();
   tightkv::matrix<double> products(size, size);
   r.sums.resize(static_cast<std::size_t>(size));
-  tightkv::gram_update(ex, view.keys, {.first = 1, .skip = 4}, {products.view(), r.sums.data()});
+  tightkv::rows_counted counted;
+  tightkv::gram_update(ex, view.keys, {.first = 1, .skip = 4}, {products.view(), r.sums.data(), &counted});
   r.sums.insert(r.sums.end(), products.view().data, products.view().data + size * size);
   tightkv::matrix<float> const wide(head_count * size, 2, 0.125F);
   float* const merged = scores(2).data;

@@ -19,9 +19,10 @@ using ::testing::ElementsAre;
 struct sums {
   tightkv::matrix<double> products;
   std::vector<double> linear;
+  tightkv::rows_counted counted;
 
   explicit sums(int size) : products(size, size), linear(static_cast<std::size_t>(size)) {}
-  tightkv::gram_view<> view() { return {products.view(), linear.data()}; }
+  tightkv::gram_view<> view() { return {products.view(), linear.data(), &counted}; }
 };
 
 /// The Gram matrix of two heads of two channels, three tokens each.
@@ -30,7 +31,8 @@ struct two_heads {
   sums of{4};
 
   tightkv::rows_counted add(tightkv::head_range const& group = {.heads = 2}) {
-    return tightkv::gram_update(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {2, 3, 2}), group, of.view());
+    tightkv::gram_update(tightkv::plain_cpu{}, tightkv::hnd(rows.data(), {2, 3, 2}), group, of.view());
+    return of.counted;
   }
 };
 
@@ -49,7 +51,7 @@ TEST(gram_update, of_a_worked_example) {
 TEST(gram_update, adds_to_what_is_there) {
   two_heads x;
   x.add();
-  x.add();
+  EXPECT_EQ(x.add(), (tightkv::rows_counted{.added = 6}));
   EXPECT_THAT(x.of.products.row(1), ElementsAre(4, 10, 22, 2));
   EXPECT_THAT(x.of.linear, ElementsAre(8, 6, 12, 6));
 }
@@ -100,9 +102,14 @@ TEST(gram_update, refuses_groups_outside_the_plane_and_sums_of_another_size) {
   EXPECT_THROW(x.add({.heads = 1}), tightkv::bad_argument);  // sums of 4 channels, rows of 2
   EXPECT_THROW(x.add({.heads = 2, .skip = -1}), tightkv::bad_argument);
   EXPECT_THAT(x.of.linear, ElementsAre(0, 0, 0, 0));
+  EXPECT_EQ(x.of.counted, tightkv::rows_counted{});
   std::vector<int> const starts{0, 3, 5};
   auto const uneven = tightkv::packed_heads(x.rows.data(), starts.data(), 2, 2);
   EXPECT_THROW(tightkv::gram_update(tightkv::plain_cpu{}, uneven, {.heads = 2}, x.of.view()), tightkv::bad_argument);
+  auto const rows = tightkv::hnd(x.rows.data(), {2, 3, 2});
+  auto nowhere = x.of.view();
+  nowhere.counted = nullptr;
+  EXPECT_THROW(tightkv::gram_update(tightkv::plain_cpu{}, rows, {.heads = 2}, nowhere), tightkv::bad_argument);
 }
 
 }  // namespace gram_update_test

@@ -26,6 +26,9 @@ inline namespace TIGHTKV_KERNELS_FOR {
 
 inline int whole_vectors(int count) noexcept { return (count + 15) / 16 * 16; }
 
+/// The most queries that are multiplied with the keys before their logits are looked at.
+inline constexpr int most_queries_at_once = 64;
+
 /// The keys of one head in tiles.
 class packed_keys {
  public:
@@ -39,8 +42,14 @@ class packed_keys {
 
   int count() const noexcept { return count_; }
   int padded() const noexcept { return count_ * width_; }  // tokens
-  float const* tiles() const noexcept { return tiles_.data(); }
   std::int32_t const* finite() const noexcept { return finite_.data(); }
+
+  /// As many queries as leave their logits in the second cache.
+  int queries_at_once() const {
+    constexpr int logits_at_once = 128 * 1024;  // 512 KiB
+    int const step = step_of(set_);
+    return std::clamp(logits_at_once / std::max(1, padded()) / step, 1, most_queries_at_once / step) * step;
+  }
 
   template <class P>
   void pack(P const& keys, int head, int tile, std::pmr::memory_resource* memory) {
@@ -55,7 +64,22 @@ class packed_keys {
                  [&](auto set) { pack_tile(set, at, end - begin, known - begin, dim_, to, finite_.data() + begin); });
   }
 
+  /// Multiplies neighbouring queries, side by side, with the keys that they see: the first sees `visible`, each one
+  /// more than the one before it. Rows of logits are `padded()` apart. There is room for `queries_at_once()` of each.
+  void multiply(float const* queries, int count, int visible, float* logits) const {
+    int const step = step_of(set_);
+    int const whole = (count + step - 1) / step * step;
+    with_vectors(set_, [&](auto set) {
+      multiply_tiles(set, queries, whole, tiles_.data(), visible, padded(), dim_, logits, padded());
+    });
+  }
+
  private:
+  static int step_of(instruction_set set) {
+    int step = 1;
+    with_vectors(set, [&](auto chosen) { step = chosen.tile_queries; });
+    return step;
+  }
   static int width_of(instruction_set set) {
     int width = 0;
     with_vectors(set, [&](auto chosen) { width = chosen.tile_vectors * 16; });
@@ -185,14 +209,15 @@ struct attention_sums {
   scratch<double> total;
 };
 
-/// Room for a block of queries and their logits.
+/// Room for a block of queries and their logits. `Keys` are as `packed_keys`.
+template <class Keys>
 class attention_block {
  public:
-  attention_block(packed_keys const& keys, int head_dim, instruction_set set, std::pmr::memory_resource* memory)
+  attention_block(Keys const& keys, int head_dim, instruction_set set, std::pmr::memory_resource* memory)
       : keys_(keys),
         dim_(head_dim),
         set_(set),
-        rows_(rows_of(keys, set)),
+        rows_(keys.queries_at_once()),
         queries_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(head_dim), memory),
         logits_(static_cast<std::size_t>(rows_) * static_cast<std::size_t>(keys.padded()), memory) {
     std::fill(queries_.begin(), queries_.end(), 0.0F);
@@ -205,32 +230,20 @@ class attention_block {
   /// Adds the attention of queries [begin, end) of query head q, at most `rows_at_once()` of them.
   template <class V>
   void add(V const& view, int q, int begin, int end, attention_sums& sums) {
-    bool finite[most_rows];
+    bool finite[most_queries_at_once];
     for (int i = begin; i < end; ++i)
       finite[i - begin] = scaled_query(view, set_, q, i, queries_.data() + (i - begin) * dim_);
     logit_rows<V> const rows{view, q, begin, end - begin, finite, logits_.data(), keys_.padded()};
     bool const all_keys_finite = finite_keys_ == view.tokens(q / group_size(view));
+    keys_.multiply(queries_.data(), end - begin, rows.visible(0), logits_.data());
     with_vectors(set_, [&](auto set) {
-      constexpr int step = decltype(set)::tile_queries;
-      int const whole = (end - begin + step - 1) / step * step;
-      multiply_tiles(set, queries_.data(), whole, keys_.tiles(), rows.visible(0), keys_.padded(), dim_, logits_.data(),
-                     rows.stride);
       add_attention(set, rows, keys_.finite(), all_keys_finite, sums.sum.data());
       move_into(set, sums.sum.data(), whole_vectors(rows.visible(end - begin - 1)), sums.total.data());
     });
   }
 
  private:
-  static constexpr int most_rows = 64;
-
-  static int rows_of(packed_keys const& keys, instruction_set set) {
-    constexpr int logits_at_once = 128 * 1024;  // 512 KiB: they stay in the second cache
-    int step = 1;
-    with_vectors(set, [&](auto chosen) { step = chosen.tile_queries; });
-    return std::clamp(logits_at_once / std::max(1, keys.padded()) / step, 1, most_rows / step) * step;
-  }
-
-  packed_keys const& keys_;
+  Keys const& keys_;
   int dim_;
   instruction_set set_;
   int rows_;
@@ -238,6 +251,12 @@ class attention_block {
   scratch<float> queries_;
   scratch<float> logits_;
 };
+
+/// Asks for a row that will be needed.
+inline void fetch(void const* row, std::ptrdiff_t bytes) noexcept {
+  constexpr std::ptrdiff_t line = 64;
+  for (std::ptrdiff_t b = 0; b < bytes; b += line) __builtin_prefetch(static_cast<char const*>(row) + b, 0, 2);
+}
 
 /// A few queries, as in a step of decoding, against keys that are read once, where they are.
 class attention_of_few {
@@ -269,21 +288,20 @@ class attention_of_few {
       finite_queries_[r] =
           scaled_query(view, set_, q, view.queries.tokens(q) - queries + r % queries, scaled.data() + r * dim);
     }
-    constexpr int at_once = 32;  // keys that stay in the first cache for all queries
+    constexpr int at_once = 4;  // keys: a few at a time, so that what is fetched meanwhile is asked for evenly
+    constexpr int ahead = 24;
+    constexpr int looked_up = 256;
     row_table<keys> table(memory_);
-    for (int begin = 0; begin < view.tokens(h); begin += at_once) {
-      int const end = std::min(begin + at_once, view.tokens(h));
-      auto const* const at = table.of(view.keys.head(h), dim, begin, end);
-      with_vectors(set_, [&](auto set) {
-        multiply_rows_with(set, at, end - begin, dim, scaled.data(), static_cast<int>(count), logits(0) + begin,
-                           stride_);
-        // A key that is not finite shows in its products.
-        if (all_are_finite(set, logits(0) + begin, end - begin)) {
-          std::fill(finite_.data() + begin, finite_.data() + end, -1);
-        } else {
-          mark_finite(set, at, end - begin, dim, finite_.data() + begin);
-        }
-      });
+    for (int first = 0; first < view.tokens(h); first += looked_up) {
+      int const last = std::min(first + looked_up, view.tokens(h));
+      int const known = has_whole_rows<keys> ? std::min(last + ahead, view.tokens(h)) : last;
+      auto const* const at = table.of(view.keys.head(h), dim, first, known);
+      for (int begin = first; begin < last; begin += at_once) {
+        for (int j = begin + ahead; j < std::min(begin + ahead + at_once, known); ++j)
+          fetch(at[j - first], row_bytes(view.keys));
+        multiply_some(at + (begin - first), begin, std::min(begin + at_once, last), dim, scaled.data(),
+                      static_cast<int>(count));
+      }
     }
     for (int j = 0; j < tokens_; ++j) finite_keys_ += finite_[static_cast<std::size_t>(j)] != 0 ? 1 : 0;
   }
@@ -302,6 +320,19 @@ class attention_of_few {
   static constexpr int most_queries = 16;  // of all query heads that share keys
 
  private:
+  /// Multiplies all queries with keys [begin, end), which are at `rows`.
+  template <class T>
+  void multiply_some(T const* const* rows, int begin, int end, int dim, float const* queries, int count) {
+    with_vectors(set_, [&](auto set) {
+      multiply_rows_with(set, rows, end - begin, dim, queries, count, logits(0) + begin, stride_);
+      // A key that is not finite shows in its products.
+      if (all_are_finite(set, logits(0) + begin, end - begin)) {
+        std::fill(finite_.data() + begin, finite_.data() + end, -1);
+      } else {
+        mark_finite(set, rows, end - begin, dim, finite_.data() + begin);
+      }
+    });
+  }
   float* logits(int r) noexcept { return logits_.data() + static_cast<std::ptrdiff_t>(r) * stride_; }
 
   instruction_set set_;

@@ -15,7 +15,8 @@ namespace tightkv {
 
 template <class F>
 struct kernel<attention_mass_fn, basic_cpu<F>> {
-  template <class V>
+  /// `Keys` multiply queries with the keys of a head.
+  template <class Keys = detail::packed_keys, class V>
   static void run(basic_cpu<F> const& ex, V const& view, std::span<int const> queries, matrix_view<float> out) {
     if (ex.instructions() == instruction_set::none) {
       return kernel<attention_mass_fn, basic_plain_cpu<F>>::run(ex, view, queries, out);
@@ -25,7 +26,7 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
       if (few(h)) add_few(ex, view, h, queries[static_cast<std::size_t>(h)], out.row(h));
     });
     for (int h = 0; h < view.heads(); ++h) {
-      if (!few(h)) add(ex, view, h, queries[static_cast<std::size_t>(h)], out.row(h));
+      if (!few(h)) add<Keys>(ex, view, h, queries[static_cast<std::size_t>(h)], out.row(h));
     }
   }
 
@@ -39,10 +40,10 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
     for (int j = 0; j < tokens; ++j) mass[j] = attention.finite()[j] != 0 ? mass[j] + attention.sum()[j] : unjudged;
   }
 
-  template <class V>
+  template <class Keys, class V>
   static void add(basic_cpu<F> const& ex, V const& view, int h, int queries, float* mass) {
     int const tokens = view.tokens(h);
-    detail::packed_keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
+    Keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
     ex.for_each_index(keys.count(), [&](int tile) { keys.pack(view.keys, h, tile, ex.resource()); });
 
     // The queries are dealt out to a fixed number of sums, whatever the number of threads.
@@ -50,7 +51,7 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
     std::pmr::vector<detail::attention_sums> of_part(ex.resource());
     for (int i = 0; i < sums; ++i) of_part.emplace_back(keys.padded(), ex.resource());
     ex.for_each_index(sums, [&](int part) {
-      detail::attention_block block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+      detail::attention_block<Keys> block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
       int number = 0;
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
         int const last = view.queries.tokens(q);

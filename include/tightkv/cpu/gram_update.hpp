@@ -74,13 +74,13 @@ class packed_rows {
 template <class F>
 struct kernel<gram_update_fn, basic_cpu<F>> {
   template <class P>
-  static rows_counted run(basic_cpu<F> const& ex, P const& rows, head_range const& group, gram_view<> const& out) {
+  static void run(basic_cpu<F> const& ex, P const& rows, head_range const& group, gram_view<> const& out) {
     if (ex.instructions() == instruction_set::none) {
       return kernel<gram_update_fn, basic_plain_cpu<F>>::run(ex, rows, group, out);
     }
     using detail::packed_rows;
     int const tokens = rows.tokens(group.first);
-    rows_counted count;
+    std::int64_t not_finite = 0;
     packed_rows packed(out.products.rows, ex.instructions(), ex.resource());
     for (int first = group.skip; first < tokens; first += packed_rows::most) {
       int const end = std::min(first + packed_rows::most, tokens);
@@ -90,13 +90,13 @@ struct kernel<gram_update_fn, basic_cpu<F>> {
         int const begin = first + i * packed_rows::piece;
         lost[i] = packed.pack(rows, group, first, begin, std::min(begin + packed_rows::piece, end));
       });
-      for (auto const n : lost) count.not_finite += n;
+      for (auto const n : lost) not_finite += n;
       // The last panel meets the most channels: it goes first.
       ex.for_each_index(packed.count(), [&](int i) { packed.add_panel_of(packed.count() - 1 - i, end - first, out); });
     }
-    count.added = std::max(0, tokens - group.skip) - count.not_finite;
     detail::mirror(out.products);
-    return count;
+    out.counted->added += std::max(0, tokens - group.skip) - not_finite;
+    out.counted->not_finite += not_finite;
   }
 };
 

@@ -27,7 +27,7 @@ class lag_compactor {
  public:
   lag_compactor(V const& view, lag_compact_fn::parameters const& p, instruction_set set,
                 std::pmr::memory_resource* memory)
-      : view_(view), p_(p), scorer_(view, p.scoring(), set, memory), selector_(set, memory) {
+      : view_(view), p_(p), set_(set), scorer_(view, p.scoring(), set, memory), selector_(set, memory) {
     scorer_.reserve((partitions_at_once(lag()) + 2) * lag());
     selector_.reserve(lag());
   }
@@ -68,13 +68,14 @@ class lag_compactor {
   }
 
   void move(int h, std::span<int const> tokens, int to) const {
-    move_left(view_.keys.head(h), tokens, to, {0, static_cast<std::size_t>(row_bytes(view_.keys))});
+    move_left(set_, view_.keys.head(h), tokens, to, {0, static_cast<std::size_t>(row_bytes(view_.keys))});
     if constexpr (kv_plane<decltype(V::values)>)
-      move_left(view_.values.head(h), tokens, to, {0, static_cast<std::size_t>(row_bytes(view_.values))});
+      move_left(set_, view_.values.head(h), tokens, to, {0, static_cast<std::size_t>(row_bytes(view_.values))});
   }
 
   V const& view_;
   lag_compact_fn::parameters const& p_;
+  instruction_set set_;
   lag_scorer<V> scorer_;
   fast_selector selector_;
 };

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <memory_resource>
 #include <vector>
@@ -39,31 +38,42 @@ struct kernel<mean_cosine_fn, basic_cpu<F>> {
   template <class P>
   static void score_heads(basic_cpu<F> const& ex, P const& rows, int first, int last, float factor,
                           matrix_view<float> out) {
+    constexpr int block = mean_cosine_fn::block;
+    constexpr int most_blocks = 8;
+    constexpr int piece_rows = most_blocks * block;
     auto const dim = static_cast<std::size_t>(rows.head_dim());
-    detail::head_pieces const blocks(rows, first, last, mean_cosine_fn::block, ex.resource());
-    std::pmr::vector<float> of_block(static_cast<std::size_t>(blocks.count()) * dim, ex.resource());
-    ex.for_each_index(blocks.count(), [&](int i) {
-      auto const block = blocks[i];
-      float* const scale = out.row(block.head) + block.begin;
+    detail::head_pieces const pieces(rows, first, last, piece_rows, ex.resource());
+    std::pmr::vector<float> of_blocks(static_cast<std::size_t>(pieces.count() * most_blocks) * dim, ex.resource());
+    auto const of_block = [&](int i, int b) {
+      return of_blocks.data() + static_cast<std::size_t>(i * most_blocks + b) * dim;
+    };
+    ex.for_each_index(pieces.count(), [&](int i) {
+      auto const piece = pieces[i];
+      int const count = piece.end - piece.begin;
+      float* const scale = out.row(piece.head) + piece.begin;
       detail::row_table<P> table(ex.resource());
-      auto const* const at = table.of(rows.head(block.head), rows.head_dim(), block.begin, block.end);
-      int const count = block.end - block.begin;
+      auto const* const at = table.of(rows.head(piece.head), rows.head_dim(), piece.begin, piece.end);
       detail::with_vectors(ex.instructions(), [&](auto set) {
-        sums_of_squares_of(set, at, count, rows.head_dim(), scale);
-        for (int t = 0; t < count; ++t) scale[t] = detail::inverse_root(scale[t]);
-        sum_of_scaled(set, at, scale, count, rows.head_dim(), of_block.data() + static_cast<std::size_t>(i) * dim);
+        for (int begin = 0; begin < count; begin += block) {
+          int const here = std::min(block, count - begin);
+          int const coming = std::min(block, count - begin - here);
+          sums_of_squares_of(set, at + begin, here, rows.head_dim(), scale + begin);
+          inverse_roots_of(set, scale + begin, here);
+          sum_of_scaled(set, at + begin, scale + begin, here, at + begin + here, coming, rows.head_dim(),
+                        of_block(i, begin / block));
+        }
       });
     });
 
     std::pmr::vector<float> directions(static_cast<std::size_t>(last - first) * dim, ex.resource());
     auto const direction = [&](int head) { return directions.data() + static_cast<std::size_t>(head - first) * dim; };
-    for (int i = 0; i < blocks.count(); ++i) {
-      float* const sum = direction(blocks[i].head);
-      for (std::size_t d = 0; d < dim; ++d) sum[d] += of_block[static_cast<std::size_t>(i) * dim + d];
+    for (int i = 0; i < pieces.count(); ++i) {
+      float* const sum = direction(pieces[i].head);
+      for (int b = 0; b * block < pieces[i].end - pieces[i].begin; ++b) {
+        for (std::size_t d = 0; d < dim; ++d) sum[d] += of_block(i, b)[d];
+      }
     }
 
-    constexpr int piece_rows = 1024;
-    detail::head_pieces const pieces(rows, first, last, piece_rows, ex.resource());
     ex.for_each_index(pieces.count(), [&](int i) {
       auto const piece = pieces[i];
       int const count = piece.end - piece.begin;

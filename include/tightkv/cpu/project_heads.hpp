@@ -10,6 +10,7 @@
 #include <tightkv/core/arithmetic.hpp>
 #include <tightkv/cpu/products.hpp>
 #include <tightkv/cpu/row_table.hpp>
+#include <tightkv/cpu/scratch.hpp>
 #include <tightkv/ops/project_heads.hpp>
 
 #define TIGHTKV_KERNELS <tightkv/cpu/kernels/project_heads.inl>
@@ -25,7 +26,8 @@ struct kernel<project_heads_fn, basic_cpu<F>> {
       return kernel<project_heads_fn, basic_plain_cpu<F>>::run(ex, from, matrices, to);
     }
     using element = typename To::value_type;
-    constexpr int piece_rows = 48;  // a multiple of the rows that any instruction set has registers for
+    // A multiple of the rows that any instruction set has registers for; so few that C libraries keep their memory.
+    constexpr int piece_rows = 24;
     int const dim = from.head_dim();
     int const cols = to.head_dim();
     int const together = from.heads() / to.heads();
@@ -36,8 +38,8 @@ struct kernel<project_heads_fn, basic_cpu<F>> {
       auto const piece = pieces[i];
       int const tokens = piece.end - piece.begin;
       auto const count = static_cast<std::size_t>(tokens);
-      std::pmr::vector<float> rows(count * static_cast<std::size_t>(inputs), ex.resource());
-      std::pmr::vector<float> results(count * static_cast<std::size_t>(cols), ex.resource());
+      detail::scratch<float> const rows(count * static_cast<std::size_t>(inputs), ex.resource());
+      detail::scratch<float> const results(count * static_cast<std::size_t>(cols), ex.resource());
       detail::row_table<From> table(ex.resource());
       for (int n = 0; n < together; ++n) {
         auto const* const at = table.of(from.head(piece.head * together + n), dim, piece.begin, piece.end);

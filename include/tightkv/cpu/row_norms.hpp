@@ -3,8 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
+#include <tightkv/cpu/memory_order.hpp>
 #include <tightkv/cpu/row_table.hpp>
 #include <tightkv/cpu/vectors.hpp>
 #include <tightkv/ops/row_norms.hpp>
@@ -21,23 +21,47 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
     if (ex.instructions() == instruction_set::none) {
       return kernel<row_norms_fn, basic_plain_cpu<F>>::run(ex, rows, factor, out);
     }
-    constexpr int piece_rows = 1024;
-    detail::head_pieces const pieces(rows, piece_rows, ex.resource());
-    ex.for_each_index(pieces.count(), [&](int i) {
-      auto const piece = pieces[i];
-      auto const head = rows.head(piece.head);
-      int const count = piece.end - piece.begin;
-      detail::row_table<P> table(ex.resource());
-      auto const* const at = table.of(head, rows.head_dim(), piece.begin, piece.end);
-      float* const to = out.row(piece.head) + piece.begin;
-      detail::with_vectors(ex.instructions(),
-                           [&](auto set) { sums_of_squares_of(set, at, count, rows.head_dim(), to); });
-      for (int t = 0; t < count; ++t) {
-        bool const finite =
-            detail::is_finite(to[t]) || detail::all_finite(head[piece.begin + t]);  // the sum may overflow
-        to[t] = finite ? factor * std::sqrt(to[t]) : unjudged;
-      }
+    constexpr int most = 1024;  // rows of a piece
+    if constexpr (detail::has_whole_rows<P>) {
+      detail::memory_order<P> const pieces(rows, most, ex.resource());
+      ex.for_each_index(pieces.count(), [&](int i) {
+        typename P::value_type const* at[most];
+        float* to[most];
+        int count = 0;
+        pieces.for_each_row(pieces[i], [&](int h, int t, auto const* row) {
+          at[count] = row;
+          to[count] = out.row(h) + t;
+          ++count;
+        });
+        score(ex, at, count, rows.head_dim(), factor, to);
+      });
+    } else {
+      detail::head_pieces const pieces(rows, most, ex.resource());
+      ex.for_each_index(pieces.count(), [&](int i) {
+        auto const piece = pieces[i];
+        detail::row_table<P> table(ex.resource());
+        float* to[most];
+        for (int t = piece.begin; t < piece.end; ++t) to[t - piece.begin] = out.row(piece.head) + t;
+        score(ex, table.of(rows.head(piece.head), rows.head_dim(), piece.begin, piece.end), piece.end - piece.begin,
+              rows.head_dim(), factor, to);
+      });
+    }
+  }
+
+ private:
+  template <class T>
+  static void score(basic_cpu<F> const& ex, T const* const* at, int count, int dim, float factor, float* const* to) {
+    constexpr int most = 1024;
+    float norms[most];
+    bool finite = false;
+    detail::with_vectors(ex.instructions(), [&](auto set) {
+      sums_of_squares_of(set, at, count, dim, norms);
+      finite = scaled_roots_of(set, norms, count, factor);
     });
+    for (int i = 0; i < count; ++i) {
+      bool const judged = finite || detail::is_finite(norms[i]) || detail::all_finite(row<T const>{at[i], dim});
+      *to[i] = judged ? norms[i] : unjudged;
+    }
   }
 };
 

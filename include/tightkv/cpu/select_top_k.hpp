@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include <tightkv/cpu/scratch.hpp>
 #include <tightkv/cpu/vectors.hpp>
 #include <tightkv/ops/select_top_k.hpp>
 
@@ -26,30 +27,30 @@ inline namespace TIGHTKV_KERNELS_FOR {
 /// Chooses among the scores of one head after another.
 class fast_selector {
  public:
-  fast_selector(instruction_set set, std::pmr::memory_resource* memory) : set_(set), keys_(memory) {}
+  fast_selector(instruction_set set, std::pmr::memory_resource* memory)
+      : set_(set), memory_(memory), spare_(0, memory) {}
 
   /// As `keep_best_of`.
   std::ptrdiff_t keep(float const* scores, token_range range, int count, int* out) {
     reserve(range.size());
-    std::size_t const room = padded(range.size());
     std::ptrdiff_t nans = 0;
     with_vectors(set_, [&](auto set) {
-      nans = best_tokens(set, scores + range.begin, range.size(), count, range.begin, out, keys_.data(),
-                         keys_.data() + room);
+      nans = best_tokens(set, scores + range.begin, range.size(), count, range.begin, out, spare_.data());
     });
     return nans;
   }
 
   /// `keep` among at most so many scores allocates nothing.
   void reserve(int scores) {
-    if (keys_.size() < 2 * padded(scores)) keys_.resize(2 * padded(scores));
+    if (spare_.size() < padded(scores)) spare_ = scratch<std::int32_t>(padded(scores), memory_);
   }
 
  private:
   static std::size_t padded(int scores) noexcept { return (static_cast<std::size_t>(scores) + 15) / 16 * 16; }
 
   instruction_set set_;
-  std::pmr::vector<std::int32_t> keys_;
+  std::pmr::memory_resource* memory_;
+  scratch<std::int32_t> spare_;
 };
 
 }  // namespace TIGHTKV_KERNELS_FOR

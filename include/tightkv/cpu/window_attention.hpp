@@ -12,7 +12,8 @@ namespace tightkv {
 
 template <class F>
 struct kernel<window_attention_fn, basic_cpu<F>> {
-  template <class V>
+  /// `Keys` multiply queries with the keys of a head.
+  template <class Keys = detail::packed_keys, class V>
   static void run(basic_cpu<F> const& ex, V const& view, int window, matrix_view<float> out) {
     if (ex.instructions() == instruction_set::none) {
       return kernel<window_attention_fn, basic_plain_cpu<F>>::run(ex, view, window, out);
@@ -33,9 +34,9 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
         }
         return;
       }
-      detail::packed_keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
+      Keys keys(tokens, view.keys.head_dim(), ex.instructions(), ex.resource());
       for (int tile = 0; tile < keys.count(); ++tile) keys.pack(view.keys, h, tile, ex.resource());
-      detail::attention_block block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
+      detail::attention_block<Keys> block(keys, view.keys.head_dim(), ex.instructions(), ex.resource());
       for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
         detail::attention_sums sums(keys.padded(), ex.resource());
         int const last = view.queries.tokens(q);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// `gram_update` on a GPU: which tokens count, products of tiles of channels over slices of the tokens, and the slices
-/// put together in order. Waits for the stream, since it says how many tokens counted.
+/// put together in order.
 #pragma once
 
 #include <algorithm>
@@ -142,11 +142,16 @@ __global__ void __launch_bounds__(gram_tuning::threads)
   if (pair.a == pair.b && thread < tuning::tile) store(room.sum(slice, pair.a) + thread, linear);
 }
 
-/// A block per pair of tiles adds its slices to the caller's sums, on both sides of the diagonal.
+/// A block per pair of tiles adds its slices to the caller's sums, on both sides of the diagonal; the first one adds
+/// what was counted.
 template <class Room>
 __global__ void __launch_bounds__(gram_tuning::threads) join_slices_kernel(Room room, gram_view<device_memory> out) {
   using tuning = gram_tuning;
   int const number = static_cast<int>(blockIdx.x);
+  if (number == 0 && threadIdx.x == 0) {
+    store(&out.counted->added, load(&out.counted->added) + load(room.added));
+    store(&out.counted->not_finite, load(&out.counted->not_finite) + load(room.added + 1));
+  }
   tile_pair const pair(number);
   for (int i = static_cast<int>(threadIdx.x); i < tuning::tile * tuning::tile; i += tuning::threads) {
     int const a = pair.a * tuning::tile + i / tuning::tile;
@@ -169,10 +174,10 @@ __global__ void __launch_bounds__(gram_tuning::threads) join_slices_kernel(Room 
 template <>
 struct kernel<gram_update_fn, cuda> {
   template <class P>
-  static rows_counted run(cuda const& ex, P const& rows, head_range const& group, gram_view<device_memory> const& out) {
+  static void run(cuda const& ex, P const& rows, head_range const& group, gram_view<device_memory> const& out) {
     using tuning = detail::gram_tuning;
     int const tokens = std::max(0, rows.tokens(group.first) - group.skip);
-    if (tokens == 0) return {};
+    if (tokens == 0) return;
     detail::gram_room room{.size = out.products.rows, .tokens = tokens, .skip = group.skip};
     int const wanted = std::max(1, tuning::blocks / room.pairs());
     int const most = (tokens - 1) / tuning::least_tokens + 1;
@@ -202,11 +207,6 @@ struct kernel<gram_update_fn, cuda> {
                    group, room);
     detail::launch(ex, "gram_update", detail::join_slices_kernel<detail::gram_room>, {pairs, tuning::threads}, room,
                    out);
-
-    int on_host[2] = {};
-    detail::copy_bytes(ex, on_host, added.data(), sizeof on_host, cudaMemcpyDeviceToHost);
-    if (!detail::only_measures(ex)) ex.wait();
-    return {.added = on_host[0], .not_finite = on_host[1]};
   }
 };
 

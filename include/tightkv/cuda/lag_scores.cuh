@@ -20,7 +20,7 @@ struct lag_job {
   per_head<int> first;
   int lag;
   int partitions_per_block;
-  int ring_bytes;
+  int stage_bytes;
   float value_weight;
 };
 
@@ -63,7 +63,7 @@ struct absent_plane {
 
 /// A block goes through some partitions of the keys, then of the values, if there are any.
 template <int Steps, class Keys, class Values>
-__global__ void __launch_bounds__(lag_tuning::threads, Steps <= 8 ? lag_tuning::blocks : lag_tuning::blocks - 2)
+__global__ void __launch_bounds__(lag_tuning::threads, lag_team<typename Keys::value_type>::blocks(Steps))
     lag_scores_kernel(__grid_constant__ lag_job const job, int first_head, matrix_view<float, device_memory> out,
                       __grid_constant__ Keys const keys, __grid_constant__ Values const values) {
   int const h = first_head + static_cast<int>(blockIdx.x);
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(lag_tuning::threads, Steps <= 8 ? lag_tuning::
   if (lowest >= judged) return;
   int const highest = lowest + job.partitions_per_block < judged ? lowest + job.partitions_per_block : judged;
 
-  lag_shared const memory{job.ring_bytes, Steps * lane_sum::lanes, lag};
+  lag_shared const memory{job.stage_bytes, Steps * lane_sum::lanes, lag};
   auto const spreads = memory.spreads();
 
   auto const walk = [&](auto const& rows, auto const& with_the_other_plane) {
@@ -155,14 +155,14 @@ struct kernel<lag_scores_fn, cuda> {
   };
   static constexpr int most_channels = 256;
 
-  static int resident_blocks(cuda const& ex) {
+  static int processors_of(cuda const& ex) {
     if (detail::only_measures(ex)) return 1;
     int device = 0;
     int processors = 0;
     detail::check(cudaGetDevice(&device), "asking for the device");
     detail::check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
                   "asking for multiprocessors");
-    return std::max(1, processors) * detail::lag_tuning::blocks;
+    return std::max(1, processors);
   }
 
   template <class V, class... Planes>
@@ -187,27 +187,28 @@ struct kernel<lag_scores_fn, cuda> {
     int const lag = p.partitions.lag;
     detail::expects(lag <= detail::lag_tuning::most_lag, "lag_scores", "lag must be at most 16384 on a GPU", "lag",
                     lag);
-    int const per_block = partitions_per_block(heads.count, most, resident_blocks(ex));
+    int const resident = processors_of(ex) * detail::lag_team<typename Keys::value_type>::blocks(Steps);
+    int const per_block = partitions_per_block(heads.count, most, resident);
     dim3 const grid(static_cast<unsigned>(heads.count), std::max(1U, detail::blocks_for(most, per_block)));
 
     auto const first = detail::table_of(ex, p.partitions.first);
     detail::lag_job const job{.first = first.view(),
                               .lag = lag,
                               .partitions_per_block = per_block,
-                              .ring_bytes = std::max(ring_bytes(keys), ring_bytes(values)),
+                              .stage_bytes = std::max(stage_bytes<Steps>(keys), stage_bytes<Steps>(values)),
                               .value_weight = p.value_weight};
-    detail::lag_shared const memory{job.ring_bytes, Steps * detail::lane_sum::lanes, lag};
+    detail::lag_shared const memory{job.stage_bytes, Steps * detail::lane_sum::lanes, lag};
     detail::launch(ex, "lag_scores", detail::lag_scores_kernel<Steps, Keys, Values>,
                    {grid, detail::lag_tuning::threads, static_cast<std::size_t>(memory.bytes())}, job, heads.first, out,
                    keys, values);
   }
 
-  template <class P>
-  static int ring_bytes(P const& rows) {
+  template <int Steps, class P>
+  static int stage_bytes(P const& rows) {
     if constexpr (std::is_same_v<P, detail::absent_plane>) {
       return 0;
     } else {
-      return detail::lag_team<typename P::value_type>::ring_bytes(rows.head_dim());
+      return detail::lag_team<typename P::value_type>::stage_bytes(rows.head_dim(), Steps * detail::lane_sum::lanes);
     }
   }
 };

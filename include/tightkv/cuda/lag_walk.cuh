@@ -15,7 +15,6 @@ namespace tightkv::detail {
 struct lag_tuning {
   static constexpr int threads = 128;
   static constexpr int warps = threads / warp_size;
-  static constexpr int blocks = 4;        // on a processor
   static constexpr int stages = 2;        // tiles: one is looked at while the next arrives
   static constexpr int rows = 64;         // of a tile
   static constexpr int most_lag = 16384;  // whose spreads fit in shared memory
@@ -30,6 +29,13 @@ struct lag_team {
   static constexpr int threads = lane_sum::lanes / unit;
   static constexpr int in_block = lag_tuning::threads / threads;
 
+  /// Blocks on a processor, by what a thread keeps in registers: of each of its channels the range of the next
+  /// partition and that of its own.
+  static constexpr int blocks(int steps) {
+    int const kept = steps * (2 * unit + 2 * static_cast<int>(sizeof(unit_type)) / 4);
+    return kept <= 48 ? 4 : kept <= 64 ? 3 : 2;
+  }
+
   static __device__ int member() { return static_cast<int>(threadIdx.x) % threads; }
   static __device__ int index() { return static_cast<int>(threadIdx.x) / threads; }
   static __device__ int channel(int s) { return s * lane_sum::lanes + member() * unit; }
@@ -39,7 +45,19 @@ struct lag_team {
     while (stride * 16 % 128 != threads * static_cast<int>(sizeof(unit_type))) ++stride;
     return stride;
   }
-  static int ring_bytes(int head_dim) { return lag_tuning::stages * lag_tuning::rows * stride_of(head_dim) * 16; }
+  /// Room for a tile, and for joining the ranges of `channels` channels once it has been looked at.
+  TIGHTKV_HD static int stage_bytes(int head_dim, int channels) {
+    int const tile = lag_tuning::rows * stride_of(head_dim) * 16;
+    int const ranges = 2 * found_bytes(channels);
+    return tile > ranges ? tile : ranges;
+  }
+
+  /// What the teams found in a unit of channels lies side by side, 16 bytes apart from the next unit's; that leaves
+  /// neither those who write it nor those who read it at the same banks.
+  static constexpr int apart = in_block + 16 / static_cast<int>(sizeof(unit_type));
+  TIGHTKV_HD static int found_bytes(int channels) {
+    return channels / unit * apart * static_cast<int>(sizeof(unit_type)) + 64;
+  }
 
   /// The sum of a row, of which each thread has two lanes, in all threads of the team. All threads of the warp must
   /// call it.
@@ -53,35 +71,28 @@ struct lag_team {
   }
 };
 
-/// The block's shared memory, behind the ring of tiles.
+/// The block's shared memory, behind the tiles.
 struct lag_shared {
-  int ring_bytes;
+  int stage_bytes;
   int channels;  // Steps * 16
   int lag;
 
   TIGHTKV_HD int bytes() const {
-    int const floats = (2 * lag_tuning::warps + 2) * channels + 2 * lag_tuning::warps + lag;
-    return ring_bytes + floats * static_cast<int>(sizeof(float));
+    int const floats = 2 * channels + 2 * lag_tuning::warps + lag;
+    return lag_tuning::stages * stage_bytes + floats * static_cast<int>(sizeof(float));
   }
-  /// The smallest and the largest values that a warp found in each channel.
+  /// A tile.
   template <class T>
-  __device__ shared<T> lowest(int warp) const {
-    return shared_as<T>(floats() + 2 * warp * channels);
-  }
-  template <class T>
-  __device__ shared<T> highest(int warp) const {
-    return shared_as<T>(floats() + (2 * warp + 1) * channels);
+  __device__ shared<T> stage(int i) const {
+    return dynamic_shared<T>(static_cast<std::size_t>(i * stage_bytes));
   }
   /// The ranges of the channels over the next partition: 1 / (high - low); 0 marks a channel that is left out.
-  __device__ shared<float> low() const { return floats() + 2 * lag_tuning::warps * channels; }
+  __device__ shared<float> low() const { return stage<float>(lag_tuning::stages); }
   __device__ shared<float> scale() const { return low() + channels; }
   /// Of each warp: how many channels take part, and its largest spread.
   __device__ shared<int> counts() const { return shared_as<int>(scale() + channels); }
   __device__ shared<float> largest() const { return shared_as<float>(counts() + lag_tuning::warps); }
   __device__ shared<float> spreads() const { return largest() + lag_tuning::warps; }
-
- private:
-  __device__ shared<float> floats() const { return dynamic_shared<float>(static_cast<std::size_t>(ring_bytes)); }
 };
 
 /// A plane's rows, partition by partition. It walks backwards, so that when a row is there the ranges of the next
@@ -112,13 +123,13 @@ class lag_walk {
       wait_for_all_but<0>();
       __syncthreads();  // this tile is there, and the one before is no longer needed
       if (offset == last_offset()) begin_partition(scored);
-      auto const rows = stage(stage_) + team::channel(0);
+      auto const rows = memory_.template stage<T>(stage_) + team::channel(0);
       stage_ ^= 1;
       bring();
       int const count = count_at(offset);
-      bool const evenly = scored && whole_ && count % team::in_block == 0;
-      float const most = evenly ? look_at_rows<true>(rows, offset, count, scored, squares)
-                                : look_at_rows<false>(rows, offset, count, scored, squares);
+      bool const evenly = scored && whole_ && count % (together * team::in_block) == 0;
+      float const most = evenly ? look_at_whole_rows(rows, offset, count, squares)
+                                : look_at_rows(rows, offset, count, scored, squares);
       largest = most > largest ? most : largest;
     }
     keep_ranges();
@@ -131,28 +142,33 @@ class lag_walk {
  private:
   using unit_type = typename team::unit_type;
   using pair = packet<float, 8>;
+  static constexpr int most_channels = Steps * lane_sum::lanes;
+  static constexpr int together = sizeof(T) == 2 ? 2 : 1;  // rows whose values fit into registers
+  static_assert((most_channels & (most_channels - 1)) == 0, "to multiply by 1 / channels is to divide by channels");
   struct place {
     int begin;   // of the partition
     int offset;  // of the tile within it
   };
 
-  static __device__ unit_type both(float x) { return {{from_float<T>(x), from_float<T>(x)}}; }
-  static __device__ unit_type from_lane(unit_type x, int mask) {
-    using words = packet<std::uint32_t, static_cast<int>(sizeof(unit_type))>;
-    auto w = bits_as<words>(x);
-    for (auto& word : w.element) word = __shfl_xor_sync(all_lanes, word, mask);
-    return bits_as<unit_type>(w);
+  /// Infinity in all parts of a word, and their signs: nvcc would put halves of words together each time.
+  static constexpr std::uint32_t infinities = std::is_same_v<T, half>       ? 0x7c007c00U
+                                              : std::is_same_v<T, bfloat16> ? 0x7f807f80U
+                                                                            : 0x7f800000U;
+  static constexpr std::uint32_t signs = sizeof(T) == 2 ? 0x80008000U : 0x80000000U;
+  static __device__ unit_type filled_with(std::uint32_t word) {
+    packet<std::uint32_t, static_cast<int>(sizeof(unit_type))> words;
+    for (auto& w : words.element) w = word;
+    return bits_as<unit_type>(words);
   }
   __device__ int last_offset() const { return (lag_ - 1) / lag_tuning::rows * lag_tuning::rows; }
   __device__ int count_at(int offset) const {
     return lag_ - offset < lag_tuning::rows ? lag_ - offset : lag_tuning::rows;
   }
-  __device__ shared<T> stage(int i) const { return dynamic_shared<T>() + i * (lag_tuning::rows * stride_); }
 
   /// Begins to bring the next tile, if there is one.
   __device__ void bring() {
     if (ahead_.begin < lowest_) return;
-    carrier_.bring(ahead_.begin + ahead_.offset, count_at(ahead_.offset), stage(coming_));
+    carrier_.bring(ahead_.begin + ahead_.offset, count_at(ahead_.offset), memory_.template stage<T>(coming_));
     coming_ ^= 1;
     ahead_.offset -= lag_tuning::rows;
     if (ahead_.offset >= 0) return;
@@ -163,16 +179,13 @@ class lag_walk {
   __device__ void begin_partition(bool scored) {
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
-      lowest_found_[s] = both(infinite);
-      highest_found_[s] = both(-infinite);
+      lowest_found_[s] = filled_with(infinities);
+      highest_found_[s] = filled_with(infinities | signs);
     }
     if (!scored) return;
     channels_ = 0;
     for (int w = 0; w < lag_tuning::warps; ++w) channels_ += static_cast<int>(memory_.counts()[w]);
-    // Exact for a power of two, as divisions take long.
-    bool const is_power = channels_ != 0 && (channels_ & (channels_ - 1)) == 0;
-    inverse_ = is_power ? bits_as<float>((127U - 31U + static_cast<unsigned>(__clz(channels_))) << 23) : 0.0F;
-    whole_ = channels_ == Steps * lane_sum::lanes;
+    whole_ = channels_ == most_channels;
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
       low_[s] = shared_as<pair>(memory_.low() + team::channel(s))[0];
@@ -180,44 +193,79 @@ class lag_walk {
     }
   }
 
-  /// The rows of a tile. Evenly: all channels take part, and every team has a row each time, so that there is nothing
-  /// to ask. `rows` begins at the thread's first channel. Returns the largest sum of squares in its first thread.
-  template <bool Evenly>
+  /// The rows of a tile; `rows` begins at the thread's first channel. Returns the largest sum of squares, in the first
+  /// thread of a team.
   __device__ __forceinline__ float look_at_rows(shared<T> rows, int offset, int count, bool scored,
                                                 shared<float> squares) {
     float largest = -infinite;
-    auto row = rows + team::index() * stride_;
 #pragma unroll 1
-    for (int r = team::index(); r - team::index() < count; r += team::in_block) {
-      bool const there = Evenly || r < count;
-      float const sum = look_at_row<Evenly>(there ? row : rows, there, scored);
-      row = row + team::in_block * stride_;
-      if (!there || !scored || team::member() != 0) continue;
-      squares[offset + r] = sum;
-      largest = sum > largest ? sum : largest;
+    for (int begin = 0; begin < count; begin += team::in_block) {
+      int const r = begin + team::index();
+      bool const there = r < count;
+      unit_type x[Steps] = {};
+      read<false>(there ? rows + r * stride_ : rows, x);
+      float sum = scored ? deviations<false>(x) : unjudged;
+      if (channels_ < 2) sum = 0.0F;
+      sum = widen_by(x, there, sum);
+      if (there && scored) keep_sum(sum, squares + offset + r, largest);
     }
     return largest;
   }
 
-  /// The sum of a row's squared deviations, NaN for one that holds a value which is not finite; the others widen the
-  /// ranges.
-  template <bool Evenly>
-  __device__ __forceinline__ float look_at_row(shared<T> row, bool there, bool scored) {
-    unit_type x[Steps] = {};
-    read<Evenly>(row, x);
-    float sum = unjudged;
-    if (Evenly || scored) sum = deviations<Evenly>(x);
-    bool finite = Evenly && is_finite(sum);                      // a value that is not shows in the sum
-    if (__any_sync(all_lanes, !finite)) finite = all_finite(x);  // in which the team takes part as a whole
-    if (there && finite) {
+  /// As `look_at_rows`, some rows of each team at a time: all channels take part, and all teams have their rows, so
+  /// that there is nothing to ask.
+  __device__ __forceinline__ float look_at_whole_rows(shared<T> rows, int offset, int count, shared<float> squares) {
+    float largest = -infinite;
+    int const apart = team::in_block * stride_;
+    auto row = rows + team::index() * stride_;
+    auto to = squares + offset + team::index();
+#pragma unroll 1
+    for (int begin = 0; begin < count; begin += together * team::in_block) {
+      unit_type x[together][Steps];
+      float sum[together];
+      bool finite = true;
 #pragma unroll
-      for (int s = 0; s < Steps; ++s) {
-        lowest_found_[s] = least(lowest_found_[s], x[s]);
-        highest_found_[s] = most(highest_found_[s], x[s]);
+      for (int r = 0; r < together; ++r) {
+        read<true>(row + r * apart, x[r]);
+        sum[r] = deviations<true>(x[r]);
+        finite = finite && is_finite(sum[r]);  // a value that is not shows in the sum
       }
+      bool const all_are = __all_sync(all_lanes, finite) != 0;
+#pragma unroll
+      for (int r = 0; r < together; ++r) {
+        if (!all_are) {
+          sum[r] = widen_by(x[r], true, sum[r]);
+        } else {
+          widen(x[r]);
+        }
+      }
+#pragma unroll
+      for (int r = 0; r < together; ++r) keep_sum(sum[r], to + r * team::in_block, largest);
+      row = row + together * apart;
+      to = to + together * team::in_block;
     }
-    if (!Evenly && channels_ < 2) sum = 0.0F;
+    return largest;
+  }
+
+  static __device__ __forceinline__ void keep_sum(float sum, shared<float> to, float& largest) {
+    if (team::member() != 0) return;
+    to[0] = sum;
+    largest = sum > largest ? sum : largest;
+  }
+
+  /// Widens the ranges by a row, if it is there and its values are finite. Returns its sum of squared deviations, NaN
+  /// where a value is not finite. All threads of the warp must call it.
+  __device__ float widen_by(unit_type const (&x)[Steps], bool there, float sum) {
+    bool const finite = all_finite(x);
+    if (there && finite) widen(x);
     return finite && is_finite(sum) ? sum : unjudged;
+  }
+  __device__ __forceinline__ void widen(unit_type const (&x)[Steps]) {
+#pragma unroll
+    for (int s = 0; s < Steps; ++s) {
+      lowest_found_[s] = least(lowest_found_[s], x[s]);
+      highest_found_[s] = most(highest_found_[s], x[s]);
+    }
   }
 
   template <bool Whole>
@@ -245,7 +293,7 @@ class lag_walk {
       }
     }
     float const total = team::total(sum);
-    float const mean = inverse_ != 0.0F ? total * inverse_ : total / static_cast<float>(channels_);
+    float const mean = Whole ? total * (1.0F / most_channels) : total / static_cast<float>(channels_);
     pair squares{};
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
@@ -258,54 +306,78 @@ class lag_walk {
     return team::total(squares);
   }
 
+  /// A half by its bits: to be converted a second time, all of the row would be kept in registers.
+  static __device__ bool is_finite_element(T x) {
+    if constexpr (std::is_same_v<T, half>) {
+      return (x.bits & 0x7c00U) != 0x7c00U;
+    } else {
+      return is_finite(to_float(x));
+    }
+  }
   /// Whether all values of the team's row are.
   static __device__ bool all_finite(unit_type const (&x)[Steps]) {
     int finite = 1;
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
 #pragma unroll
-      for (int i = 0; i < team::unit; ++i) finite &= is_finite(element_of(x[s], i)) ? 1 : 0;
+      for (int i = 0; i < team::unit; ++i) finite &= is_finite_element(x[s].element[i]) ? 1 : 0;
     }
 #pragma unroll
     for (int other = 1; other < team::threads; other *= 2) finite &= __shfl_xor_sync(all_lanes, finite, other);
     return finite != 0;
   }
 
-  /// Joins the ranges that the threads found.
+  /// Joins the ranges that the teams found, in the room of the tile that has been looked at last.
   __device__ void keep_ranges() {
-    int const thread = static_cast<int>(threadIdx.x);
-    int const warp = warp_of_block();
+    auto const lows = shared_as<unit_type>(memory_.template stage<T>(stage_ ^ 1));
+    auto const highs = lows + team::found_bytes(memory_.channels) / static_cast<int>(sizeof(unit_type));
+    auto const mine = team::member() * team::apart + team::index();
+    __syncthreads();
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
-#pragma unroll
-      for (int other = team::threads; other < warp_size; other *= 2) {
-        lowest_found_[s] = least(lowest_found_[s], from_lane(lowest_found_[s], other));
-        highest_found_[s] = most(highest_found_[s], from_lane(highest_found_[s], other));
-      }
-      if (lane_of_warp() >= team::threads) continue;
-      shared_as<unit_type>(memory_.template lowest<T>(warp) + team::channel(s))[0] = lowest_found_[s];
-      shared_as<unit_type>(memory_.template highest<T>(warp) + team::channel(s))[0] = highest_found_[s];
+      int const unit = s * team::threads * team::apart + mine;
+      lows[unit] = lowest_found_[s];
+      highs[unit] = highest_found_[s];
     }
     __syncthreads();
     int channels = 0;
-    for (int c = thread; c < memory_.channels; c += lag_tuning::threads) {
-      float low = infinite;
-      float high = -infinite;
+    int const thread = static_cast<int>(threadIdx.x);
+    for (int u = thread; u < Steps * team::threads; u += lag_tuning::threads) {
+      unit_type const lowest = joined<choose_less>(lows + u * team::apart);
+      unit_type const highest = joined<choose_greater>(highs + u * team::apart);
+      pair low;
+      pair scale;
 #pragma unroll
-      for (int w = 0; w < lag_tuning::warps; ++w) {
-        T const l = memory_.template lowest<T>(w)[c];
-        T const h = memory_.template highest<T>(w)[c];
-        low = fminf(low, to_float(l));
-        high = fmaxf(high, to_float(h));
+      for (int i = 0; i < team::unit; ++i) {
+        low.element[i] = element_of(lowest, i);
+        float const range = element_of(highest, i) - low.element[i];
+        float const inverse = 1.0F / range;
+        bool const counts = u * team::unit + i < head_dim_ && range > 0.0F && is_finite(range) && is_finite(inverse);
+        scale.element[i] = counts ? inverse : 0.0F;
+        channels += __popc(__ballot_sync(all_lanes, counts));
       }
-      float const range = high - low;
-      float const inverse = 1.0F / range;
-      bool const counts = c < head_dim_ && range > 0.0F && is_finite(range) && is_finite(inverse);
-      memory_.low()[c] = low;
-      memory_.scale()[c] = counts ? inverse : 0.0F;
-      channels += __popc(__ballot_sync(all_lanes, counts));
+      shared_as<pair>(memory_.low())[u] = low;
+      shared_as<pair>(memory_.scale())[u] = scale;
     }
-    if (lane_of_warp() == 0) memory_.counts()[warp] = channels;
+    if (lane_of_warp() == 0) memory_.counts()[warp_of_block()] = channels;
+  }
+
+  /// What the teams found in a unit, joined.
+  template <class Choose>
+  static __device__ unit_type joined(shared<unit_type> found) {
+    using several = packet<T, 16>;
+    auto const pieces = shared_as<several>(found);
+    several all = pieces[0];
+#pragma unroll
+    for (int i = 1; i < team::in_block * static_cast<int>(sizeof(unit_type)) / 16; ++i) {
+      all = chosen<Choose>(all, static_cast<several>(pieces[i]));
+    }
+    using units = packet<unit_type, 16>;
+    auto const each = bits_as<units>(all);
+    unit_type one = each.element[0];
+#pragma unroll
+    for (int i = 1; i < units::size; ++i) one = chosen<Choose>(one, each.element[i]);
+    return one;
   }
 
   /// As `over_block`, which other barriers keep apart from what follows.
@@ -330,8 +402,7 @@ class lag_walk {
   int coming_ = 0;
   int stage_ = 0;
   int channels_ = 0;
-  bool whole_ = false;    // all Steps * 16 channels take part
-  float inverse_ = 0.0F;  // 1 / channels, where multiplying by it is the same as dividing
+  bool whole_ = false;  // most_channels of them take part
   pair low_[Steps];
   pair scale_[Steps];
   unit_type lowest_found_[Steps];

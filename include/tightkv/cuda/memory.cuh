@@ -105,20 +105,6 @@ __device__ __forceinline__ void keep_in_register([[maybe_unused]] float& x) {
 #endif
 }
 
-/// The T that has this value; there must be one.
-template <class T>
-__device__ __forceinline__ T from_float(float x) {
-#if defined(__CUDA_ARCH__)
-  T y;
-  if constexpr (std::is_same_v<T, half>) asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
-  if constexpr (std::is_same_v<T, bfloat16>) y.bits = static_cast<std::uint16_t>(bits_as<std::uint32_t>(x) >> 16);
-  if constexpr (std::is_same_v<T, float>) y = x;
-  return y;
-#else
-  return T(x);
-#endif
-}
-
 /// What `least` and `most` choose between two numbers, and between two pairs of 16-bit numbers in one instruction.
 struct choose_less {
   static __device__ bool prefers(float a, float b) { return a < b; }

@@ -37,9 +37,7 @@ class gram {
   template <executor E, readable_plane P>
   requires reachable_from<P, E>
   void add(E const& ex, P const& rows, head_range const& group) {
-    auto const count = gram_update(ex, rows, group, gram_view<>{products_.view(), sums_.data()});
-    rows_.added += count.added;
-    rows_.not_finite += count.not_finite;
+    gram_update(ex, rows, group, gram_view<>{products_.view(), sums_.data(), &rows_});
   }
   /// Adds the rows of all heads of a plane, side by side.
   template <executor E, readable_plane P>

@@ -30,13 +30,15 @@ struct rows_counted {
   friend bool operator==(rows_counted const&, rows_counted const&) = default;
 };
 
-/// Where the sums are kept: products of channels (size x size, symmetric), and the channels themselves (size).
+/// Where the sums are kept: products of channels (size x size, symmetric), the channels themselves (size), and of how
+/// many tokens they are.
 template <class Memory = host_memory>
 struct gram_view {
   using memory = Memory;
 
   matrix_view<double, Memory> products;
   double* sums = nullptr;
+  rows_counted* counted = nullptr;
 };
 
 /// out.products(a, b) += sum over tokens of x[a] x[b], out.sums[a] += sum over tokens of x[a], where x is the rows of
@@ -44,15 +46,17 @@ struct gram_view {
 ///
 ///     tightkv::gram_update(ex, keys, {.first = 0, .heads = 4, .skip = 4}, sums);   // sums.products is 4 head_dim square
 ///
+/// Nothing comes back to the caller but through `out`, so that an executor with a stream need not wait.
+///
 /// Sums are in double, where the product of two floats is exact, in the order of the tokens: `plain_cpu`. `eigen_cpu`
 /// does the same several times faster. `cpu` is faster still: it sums 128 tokens at a time in float, and those sums in
 /// double, which is off by 128 roundings of a float (8e-6) at most, and in practice by a thirtieth of that, of the sum
-/// of the products' magnitudes. A token at which a value of the group is not finite is left out, and counted. Cost:
-/// tokens x size x (size + 1) / 2 multiply-adds: of the symmetric matrix one half is computed.
+/// of the products' magnitudes. A token at which a value of the group is not finite is left out, and counted as such.
+/// Cost: tokens x size x (size + 1) / 2 multiply-adds: of the symmetric matrix one half is computed.
 struct gram_update_fn {
   template <executor E, readable_plane P>
-  requires reachable_from<P, E> rows_counted operator()(E const& ex, P const& rows, head_range const& group,
-                                                        gram_view<typename E::memory> const& out) const {
+  requires reachable_from<P, E>
+  void operator()(E const& ex, P const& rows, head_range const& group, gram_view<typename E::memory> const& out) const {
     bool const inside = group.first >= 0 && group.heads >= 1 && group.first <= rows.heads() - group.heads;
     if (!inside) {
       detail::refuse("gram_update", "the group must lie in the plane",
@@ -62,13 +66,14 @@ struct gram_update_fn {
     auto const size = std::int64_t{group.heads} * rows.head_dim();
     detail::expects(out.products.rows == size && out.products.cols == size, "gram_update",
                     "the sums must be as wide as the group's rows", "sums", out.products.rows, "rows", size);
-    detail::expects(out.products.data != nullptr && out.sums != nullptr, "gram_update", "the sums must not be null");
+    detail::expects(out.products.data != nullptr && out.sums != nullptr && out.counted != nullptr, "gram_update",
+                    "the sums must not be null");
     for (int h = group.first; h < group.first + group.heads; ++h) {
       detail::expects(rows.tokens(h) == rows.tokens(group.first), "gram_update",
                       "heads of a group must have the same number of tokens", "tokens", rows.tokens(h), "first",
                       rows.tokens(group.first));
     }
-    return kernel<gram_update_fn, E>::run(ex, rows, group, out);
+    kernel<gram_update_fn, E>::run(ex, rows, group, out);
   }
 };
 inline constexpr gram_update_fn gram_update{};
@@ -102,17 +107,15 @@ inline void mirror(matrix_view<double> m) {
 template <class F>
 struct kernel<gram_update_fn, basic_plain_cpu<F>> {
   template <class P>
-  static rows_counted run(basic_plain_cpu<F> const& ex, P const& rows, head_range const& group,
-                          gram_view<> const& out) {
-    rows_counted count;
+  static void run(basic_plain_cpu<F> const& ex, P const& rows, head_range const& group, gram_view<> const& out) {
     int const size = out.products.rows;
     std::pmr::vector<double> x(static_cast<std::size_t>(size), ex.resource());
     for (int t = group.skip; t < rows.tokens(group.first); ++t) {
       if (!detail::read_group(rows, group, t, x.data())) {
-        ++count.not_finite;
+        ++out.counted->not_finite;
         continue;
       }
-      ++count.added;
+      ++out.counted->added;
       for (int a = 0; a < size; ++a) {
         double const factor = x[static_cast<std::size_t>(a)];
         double* const products = out.products.row(a);
@@ -121,7 +124,6 @@ struct kernel<gram_update_fn, basic_plain_cpu<F>> {
       }
     }
     detail::mirror(out.products);
-    return count;
   }
 };
 

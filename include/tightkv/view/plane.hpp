@@ -29,6 +29,9 @@ class head_rows {
   TIGHTKV_HD auto operator[](int token) const noexcept {
     return shape_.template at<T>(locate_(base_, token), head_dim_);
   }
+  /// Where rows lie in pages: tokens of a page, whose rows are equally far apart.
+  TIGHTKV_HD int page_size() const noexcept requires requires(Locator l) { l.page_size; }
+  { return locate_.page_size; }
 
  private:
   std::byte* base_;

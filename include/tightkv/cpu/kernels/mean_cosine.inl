@@ -1,13 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// sum[c] = the sum over the rows, in order, of scale[t] * row t, for `Vectors` vectors of channels; rows whose scale is
-/// NaN are passed over.
+/// `detail::inverse_root` of each.
+TIGHTKV_INLINE floats inverse_roots(floats squares) {
+  floats const zero = all<floats>(0.0F);
+  floats const inverse = where(less(zero, squares), all<floats>(1.0F) / sqrt(squares), zero);
+  return where(is_nan(squares - squares), all<floats>(__builtin_nanf("")), inverse);
+}
+inline void inverse_roots_of(vectors, float* x, int count) {
+  int i = 0;
+  for (; i + lanes<floats> <= count; i += lanes<floats>) store(x + i, inverse_roots(load<floats>(x + i)));
+  if (i < count) store_first(x + i, inverse_roots(load_first<floats>(x + i, count - i)), count - i);
+}
+
+/// sum[c] = the sum over the rows, in order, of scale[t] * row t, for `Vectors` vectors of channels; rows whose scale
+/// is NaN are passed over. Meanwhile as much of the `coming` rows `next` is fetched.
 template <int Vectors, class T>
-TIGHTKV_INLINE void add_scaled(T const* const* rows, float const* scale, int count, int channel, float* sum) {
+TIGHTKV_INLINE void add_scaled(T const* const* rows, float const* scale, int count, T const* const* next, int coming,
+                               int channel, float* sum) {
   floats total[Vectors];
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) total[v] = all<floats>(0.0F);
   for (int t = 0; t < count; ++t) {
+    if (t < coming) {
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(next[t] + channel + v * lanes<floats>, 0, 2);
+    }
     if (scale[t] != scale[t]) continue;
     floats const factor = all<floats>(scale[t]);
 #pragma GCC unroll 8
@@ -20,10 +37,12 @@ TIGHTKV_INLINE void add_scaled(T const* const* rows, float const* scale, int cou
 
 /// The same for all channels: whole vectors, then one by one.
 template <class T>
-inline void sum_of_scaled(vectors, T const* const* rows, float const* scale, int count, int dim, float* sum) {
+inline void sum_of_scaled(vectors, T const* const* rows, float const* scale, int count, T const* const* next,
+                          int coming, int dim, float* sum) {
   int c = 0;
-  for (; c + 4 * lanes<floats> <= dim; c += 4 * lanes<floats>) add_scaled<4>(rows, scale, count, c, sum);
-  for (; c + lanes<floats> <= dim; c += lanes<floats>) add_scaled<1>(rows, scale, count, c, sum);
+  for (; c + 4 * lanes<floats> <= dim; c += 4 * lanes<floats>)
+    add_scaled<4>(rows, scale, count, next, coming, c, sum);
+  for (; c + lanes<floats> <= dim; c += lanes<floats>) add_scaled<1>(rows, scale, count, next, coming, c, sum);
   for (; c < dim; ++c) {
     float total = 0.0F;
     for (int t = 0; t < count; ++t) {

@@ -62,3 +62,20 @@ inline void sums_of_squares_of(vectors, T const* const* rows, int count, int dim
     out[i] = sums[0];
   }
 }
+
+/// x[i] = factor * the root of x[i]. Returns whether all are finite.
+inline bool scaled_roots_of(vectors, float* x, int count, float factor) {
+  floats poison = all<floats>(0.0F);
+  int i = 0;
+  for (; i + lanes<floats> <= count; i += lanes<floats>) {
+    floats const y = all<floats>(factor) * sqrt(load<floats>(x + i));
+    store(x + i, y);
+    poison = fma(y, all<floats>(0.0F), poison);
+  }
+  if (i < count) {
+    floats const y = all<floats>(factor) * sqrt(load_first<floats>(x + i, count - i));
+    store_first(x + i, y, count - i);
+    poison = fma(y, all<floats>(0.0F), poison);
+  }
+  return bits(is_nan(poison)) == 0;
+}

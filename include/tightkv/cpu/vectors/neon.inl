@@ -34,6 +34,9 @@ TIGHTKV_INLINE void load_to(native_shorts& x, std::int16_t const* p) { x = (nati
 TIGHTKV_INLINE void store(float* p, native_floats x) { vst1q_f32(p, (float32x4_t)x); }
 TIGHTKV_INLINE void store(std::int32_t* p, native_ints x) { vst1q_s32(p, (int32x4_t)x); }
 TIGHTKV_INLINE void store(std::int16_t* p, native_shorts x) { vst1q_s16(p, (int16x8_t)x); }
+/// A store like any other: no intrinsic asks for more.
+TIGHTKV_INLINE void stream(std::int32_t* p, native_ints x) { store(p, x); }
+TIGHTKV_INLINE void order_streams() {}
 
 /// Loaded once and kept: compilers would rather load again for each use.
 TIGHTKV_INLINE void hold(native_floats& x) { __asm__("" : "+w"(x)); }

@@ -11,6 +11,11 @@ TIGHTKV_INLINE void store(T* p, pair<V> x) {
   store(p, x.lo);
   store(p + lanes<V>, x.hi);
 }
+template <class V, class T>
+TIGHTKV_INLINE void stream(T* p, pair<V> x) {
+  stream(p, x.lo);
+  stream(p + lanes<V>, x.hi);
+}
 
 template <class V>
 TIGHTKV_INLINE void hold(pair<V>& x) {

@@ -26,3 +26,5 @@ TIGHTKV_INLINE void transpose(four& a, four& b, four& c, four& d) {
   c = _mm_movelh_ps(ab_high, cd_high);
   d = _mm_movehl_ps(cd_high, ab_high);
 }
+/// Streams wait for no store of their own accord.
+TIGHTKV_INLINE void order_streams() { _mm_sfence(); }

@@ -37,6 +37,8 @@ TIGHTKV_INLINE void load_to(native_shorts& x, std::int16_t const* p) { x = (nati
 TIGHTKV_INLINE void store(float* p, native_floats x) { _mm512_storeu_ps(p, x); }
 TIGHTKV_INLINE void store(std::int32_t* p, native_ints x) { _mm512_storeu_si512(p, (__m512i)x); }
 TIGHTKV_INLINE void store(std::int16_t* p, native_shorts x) { _mm512_storeu_si512(p, (__m512i)x); }
+/// Past the caches, to a whole line.
+TIGHTKV_INLINE void stream(std::int32_t* p, native_ints x) { _mm512_stream_si512((__m512i*)p, (__m512i)x); }
 
 /// Loaded once and kept: compilers would rather load again for each use.
 TIGHTKV_INLINE void hold(native_floats& x) { __asm__("" : "+v"(x)); }

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Rows of all heads in the order in which they lie in memory, for kernels that take them one by one.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <vector>
+
+#include <tightkv/cpu/row_table.hpp>
+
+namespace tightkv::detail {
+
+/// Cuts a plane into pieces of at most `most` rows: as a rule of one head each. Where the heads of a layer lie side by
+/// side, or in pages, a piece has some tokens of all of them, page by page: who reads such a layer one head after
+/// another comes to each page of memory many times, for a few lines each.
+template <kv_plane P>
+requires has_whole_rows<P>
+class memory_order {
+ public:
+  using value_type = typename P::value_type;
+
+  /// Tokens [begin, end) of heads [first, last).
+  struct piece {
+    int first;
+    int last;
+    int begin;
+    int end;
+  };
+
+  memory_order(P const& rows, int most, std::pmr::memory_resource* memory) : rows_(rows), pieces_(memory) {
+    if (rows.heads() == 0) return;
+    look_at(rows.head(0));
+    int const layer = std::max(1, rows.heads_per_layer());
+    int const together = one_by_one() || layer > most ? 1 : layer;
+    int tokens = most / together;
+    if (page_ < tokens) tokens = tokens / page_ * page_;
+    for (int first = 0; first < rows.heads(); first += together) {
+      int const last = std::min(first + together, rows.heads());
+      int longest = 0;
+      for (int h = first; h < last; ++h) longest = std::max(longest, rows.tokens(h));
+      for (int begin = 0; begin < longest; begin += tokens)
+        pieces_.push_back({first, last, begin, std::min(begin + tokens, longest)});
+    }
+  }
+
+  int count() const noexcept { return static_cast<int>(pieces_.size()); }
+  piece operator[](int i) const noexcept { return pieces_[static_cast<std::size_t>(i)]; }
+
+  /// Calls `f(head, token, address)` for each row of a piece.
+  template <class F>
+  void for_each_row(piece const& p, F const& f) const {
+    struct one_head {
+      int head;
+      int end;
+      row_finder<decltype(rows_.head(0))> row;
+    };
+    std::pmr::vector<one_head> heads(pieces_.get_allocator());
+    heads.reserve(static_cast<std::size_t>(p.last - p.first));
+    for (int h = p.first; h < p.last; ++h)
+      heads.push_back({h, std::min(p.end, rows_.tokens(h)), row_finder(rows_.head(h))});
+    int const step = heads_side_by_side_ ? 1 : std::min(page_, p.end - p.begin);
+    for (int begin = p.begin; begin < p.end; begin += step) {
+      for (auto& h : heads) {
+        for (int t = begin; t < begin + step && t < h.end; ++t) f(h.head, t, static_cast<value_type const*>(h.row(t)));
+      }
+    }
+  }
+
+ private:
+  bool one_by_one() const noexcept { return !heads_side_by_side_ && page_ == no_pages; }
+
+  template <class Head>
+  void look_at(Head const& head) {
+    if constexpr (requires { head.page_size(); }) page_ = head.page_size();
+    if (rows_.heads_per_layer() < 2 || head.tokens() < 2 || rows_.tokens(1) < 1) return;
+    auto const distance = [&](auto const* a, auto const* b) {
+      return std::max(reinterpret_cast<std::uintptr_t>(a), reinterpret_cast<std::uintptr_t>(b)) -
+             std::min(reinterpret_cast<std::uintptr_t>(a), reinterpret_cast<std::uintptr_t>(b));
+    };
+    auto const* const next_head = rows_.head(1)[0].data;
+    heads_side_by_side_ = distance(head[0].data, next_head) < distance(head[0].data, head[1].data);
+  }
+
+  static constexpr int no_pages = 1 << 30;  // tokens
+
+  P rows_;
+  int page_ = no_pages;  // tokens
+  bool heads_side_by_side_ = false;
+  std::pmr::vector<piece> pieces_;
+};
+
+}  // namespace tightkv::detail
