@@ -17,7 +17,12 @@
 #include "mapped_file.hpp"
 #include "paths.hpp"
 #include "shrink_state.hpp"
+#include "spread.hpp"
 #include "thread_pool.hpp"
+
+#ifdef __GLIBC__  // known once a header of the standard library is there
+#include <malloc.h>
+#endif
 
 namespace tightkv::cli {
 namespace {
@@ -119,10 +124,22 @@ void print(ordered_json const& report) {
             << ms["decide"].get<double>() << " ms, write " << ms["write"].get<double>() << " ms\n";
 }
 
+/// Memory that was used once is kept: each time the heap grows or shrinks, threads that map the state's pages wait.
+void keep_heap() {
+#ifdef __GLIBC__
+  constexpr int enough = 16 << 20;  // bytes
+  ::mallopt(M_TOP_PAD, enough);
+  ::mallopt(M_TRIM_THRESHOLD, 2 * enough);
+  ::mallopt(M_MMAP_THRESHOLD, enough);
+#endif
+}
+
 void run(options const& given) {
   check(given);
   stopwatch clock;
-  engine::thread_pool pool(given.threads);  // they take a while to wake up, and come as the file is read
+  keep_heap();
+  engine::thread_pool pool(given.threads);
+  spread(pool);
   engine::mapped_file const file(given.input);
   auto const state = llama_state::parse(file.bytes());
   auto const streams = streams_of(state);

@@ -118,7 +118,8 @@ kept_tokens keep_of(engine::thread_pool& pool, method_choice const& choice, llam
 }
 
 void write_state(engine::thread_pool& pool, std::string const& path, llama_state::smaller const& state) {
-  write_file_unordered(path, [&](auto const& put) { state.write_pieces(executor_type{engine::lent_pool{pool}}, put); });
+  write_file_unordered(path, state.size(),
+                       [&](auto const& put) { state.write_pieces(executor_type{engine::lent_pool{pool}}, put); });
 }
 
 }  // namespace tightkv::cli

@@ -51,17 +51,20 @@ TEST(write_file, whoever_fails_half_way_leaves_the_old_file_and_nothing_else) {
 TEST(write_file_unordered, puts_each_piece_where_it_belongs_and_zeros_between) {
   tests::temporary_directory const here;
   tests::put(here / "out", "old");
-  tightkv::write_file_unordered(here / "out", [](auto const& put) {
+  tightkv::write_file_unordered(here / "out", 9, [](auto const& put) {
     put(4, bytes_of("new"));
     put(0, bytes_of("all"));
   });
-  EXPECT_EQ(tests::text_in(here / "out"), std::string("all\0new", 7));
+  EXPECT_EQ(tests::text_in(here / "out"), std::string("all\0new\0\0", 9));
   auto const half_of_it = [](auto const& put) {
     put(3, bytes_of("x"));
     throw std::runtime_error("no more");
   };
-  EXPECT_THROW(tightkv::write_file_unordered(here / "out", half_of_it), std::runtime_error);
-  EXPECT_EQ(tests::text_in(here / "out").size(), 7U);
+  EXPECT_THROW(tightkv::write_file_unordered(here / "out", 4, half_of_it), std::runtime_error);
+  for (std::size_t const size : {0U, 3U}) {
+    EXPECT_THROW(tightkv::write_file_unordered(here / "out", size, half_of_it), tightkv::bad_argument) << size;
+  }
+  EXPECT_EQ(tests::text_in(here / "out").size(), 9U);
   EXPECT_THAT(here.names(), ElementsAre("out"));
 }
 
@@ -101,6 +104,8 @@ TEST(write_file, a_disk_that_fills_up_leaves_the_old_file_and_nothing_else) {
   auto const old_handler = std::signal(SIGXFSZ, SIG_IGN);  // so that writing more fails, as on a full disk
   setrlimit(RLIMIT_FSIZE, &small);
   EXPECT_THROW(tightkv::write_file(here / "out", {bytes_of(large)}), tightkv::bad_argument);
+  auto const whole = [&](auto const& put) { put(0, bytes_of(large)); };
+  EXPECT_THROW(tightkv::write_file_unordered(here / "out", large.size(), whole), tightkv::bad_argument);
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, old_handler);
   EXPECT_EQ(tests::text_in(here / "out"), "old");

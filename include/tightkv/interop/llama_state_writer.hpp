@@ -115,7 +115,7 @@ struct copied {
 ///     tightkv::llama_state::smaller const after{state, plans};
 ///     std::vector<std::byte> bytes(after.size());
 ///     after.write(ex, bytes);                                                           // or, in large pieces:
-///     tightkv::write_file_unordered(path, [&](auto const& put) { after.write_pieces(ex, put); });
+///     tightkv::write_file_unordered(path, after.size(), [&](auto const& put) { after.write_pieces(ex, put); });
 ///
 /// `plans` has one plan for each stream that has tokens, in their order: its heads are those of `keys_of`, layer by
 /// layer. Since one table of cells serves all heads of all layers, all must keep the same number of tokens. Each head
