@@ -22,13 +22,15 @@ struct fast_lag_scores : ::testing::Test {
   static rows random(int tokens, int head_dim, unsigned seed) {
     return random_rows<T>({std::vector<int>(head_count, tokens), head_dim}, seed);
   }
+  template <class Layout = hnd_layout>
   static void expect_as_plain(rows const& k, rows const& v, int lag, float value_weight = 1.0F) {
     SCOPED_TRACE(testing::Message() << k.longest() << " x " << k.head_dim << ", lag " << lag);
-    cache<hnd_layout> keys(k);
-    cache<hnd_layout> values(v);
+    cache<Layout> keys(k);
+    cache<Layout> values(v);
     std::vector<int> const first{3, 0};
     expect_scores_as_plain(head_count, k.longest(), [&](auto const& ex, auto out) {
-      tightkv::lag_scores(ex, tightkv::kv_view(keys.plane<T>(), values.plane<T>()), {{first, lag}, value_weight}, out);
+      tightkv::lag_scores(ex, tightkv::kv_view(keys.template plane<T>(), values.template plane<T>()),
+                          {{first, lag}, value_weight}, out);
     });
   }
 };
@@ -48,6 +50,15 @@ TYPED_TEST(fast_lag_scores, are_the_plain_ones_of_a_head_too_short_to_judge) {
 
 TYPED_TEST(fast_lag_scores, are_the_plain_ones_of_pieces_of_a_long_head) {
   this->expect_as_plain(this->random(2600, 32, 3), this->random(2600, 40, 4), 100);
+}
+
+// Two heads side by side: rows are more than 2 KiB apart, and copied as they are measured.
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_of_rows_far_apart) {
+  constexpr int head_dim = 520;
+  auto keys = this->random(115, head_dim, 12);
+  keys.set(1, 50, 3, element<TypeParam>(std::numeric_limits<double>::quiet_NaN()));
+  this->template expect_as_plain<nhd_layout>(keys, this->random(115, head_dim, 13), 16);
+  this->template expect_as_plain<nhd_layout>(keys, this->random(115, head_dim, 13), 7);
 }
 
 TYPED_TEST(fast_lag_scores, are_the_plain_ones_without_values) {

@@ -12,6 +12,7 @@
 
 #include <tightkv/core/arithmetic.hpp>
 #include <tightkv/cpu/row_table.hpp>
+#include <tightkv/cpu/scratch.hpp>
 #include <tightkv/cpu/vectors.hpp>
 #include <tightkv/ops/lag_scores.hpp>
 
@@ -37,7 +38,7 @@ namespace tightkv {
 namespace detail {
 inline namespace TIGHTKV_KERNELS_FOR {
 
-/// Judges partitions of rows of one type, keys or values.
+/// Judges neighbouring partitions of rows of one type, keys or values, one after another.
 template <class T>
 class lag_judge {
  public:
@@ -47,16 +48,39 @@ class lag_judge {
         set_(set),
         floats_((2 + lag_channels::rows_of_a_block) * padded() + 16, memory),
         used_(padded(), memory),
-        ranges_(head_dim, memory) {}
+        ranges_(head_dim, memory),
+        copies_(0, memory),
+        copied_(memory) {}
+
+  /// `begin` allocates nothing.
+  void reserve() {
+    if (copied_.size() > 0 || partition() * sizeof(T) > most_copied) return;
+    copies_ = scratch<T>(2 * partition(), copied_.get_allocator().resource());
+    copied_.resize(2 * static_cast<std::size_t>(lag_));
+    for (std::size_t t = 0; t < copied_.size(); ++t) copied_[t] = copies_.data() + t * static_cast<std::size_t>(dim_);
+  }
+
+  /// Begins with a partition at `rows`, after which come others.
+  void begin(T const* const* rows) {
+    bool const apart = far_apart(rows[0], rows[1]);
+    if (apart) reserve();
+    copies_rows_ = apart && copied_.size() > 0;
+    turn_ = 0;
+    for (int t = 0; copies_rows_ && t < lag_; ++t)
+      std::copy_n(rows[t], dim_, half(0) + static_cast<std::ptrdiff_t>(t) * dim_);
+  }
 
   /// The softmax of the spreads of `rows[0 ... lag)`, against the range of the next `lag` rows. With `fetch`, there are
   /// at least as many again, and they will be needed soon.
   void judge(T const* const* rows, bool fetch, float* score) {
+    T const* const* const judged = copies_rows_ ? copied_.data() + turn_ * lag_ : rows;
+    turn_ ^= 1;
+    T* const copies = copies_rows_ ? half(turn_) : nullptr;
     with_vectors(set_, [&](auto set) {
       lag_channels const channels{low(), low() + padded(), used_.data(), low() + 2 * padded()};
-      int const counted = dim_ < fewest_channels ? -1 : measure(set, rows + lag_, lag_, dim_, channels);
+      int const counted = dim_ < fewest_channels ? -1 : measure(set, rows + lag_, lag_, dim_, copies, channels);
       if (counted >= 2) {
-        spreads_of(set, rows, lag_, dim_, channels, counted, fetch ? rows + 2 * lag_ : nullptr, score);
+        spreads_of(set, judged, lag_, dim_, channels, counted, fetch ? rows + 2 * lag_ : nullptr, score);
       } else {
         judge_with_care(rows, score);
       }
@@ -66,6 +90,18 @@ class lag_judge {
 
  private:
   static constexpr int fewest_channels = 64 / static_cast<int>(sizeof(T));
+  /// Rows that lie far apart share few sets of a cache, where three partitions do not stay: two of them are copied when
+  /// they are measured, if they are small enough for a cache at all.
+  static constexpr std::uintptr_t far = 2048;             // bytes
+  static constexpr std::size_t most_copied = 128 * 1024;  // bytes of a partition
+
+  static bool far_apart(T const* a, T const* b) noexcept {
+    auto const x = reinterpret_cast<std::uintptr_t>(a);
+    auto const y = reinterpret_cast<std::uintptr_t>(b);
+    return std::max(x, y) - std::min(x, y) >= far;
+  }
+  std::size_t partition() const noexcept { return static_cast<std::size_t>(lag_) * static_cast<std::size_t>(dim_); }
+  T* half(int i) noexcept { return copies_.data() + static_cast<std::size_t>(i) * partition(); }
 
   std::size_t padded() const noexcept { return static_cast<std::size_t>(dim_ + 15) / 16 * 16; }
   /// At the start of a cache line: vectors that lie across two are slow.
@@ -85,6 +121,10 @@ class lag_judge {
   std::pmr::vector<float> floats_;
   std::pmr::vector<std::int32_t> used_;
   channel_ranges ranges_;
+  scratch<T> copies_;  // of two partitions, by turns
+  std::pmr::vector<T const*> copied_;
+  bool copies_rows_ = false;
+  int turn_ = 0;  // the half of `copies_` in which the partition to be judged is
 };
 
 /// The keys, or the values, of the partitions that are scored next.
@@ -94,9 +134,15 @@ class lag_plane {
   lag_plane(P const& rows, int lag, instruction_set set, std::pmr::memory_resource* memory)
       : plane_(rows), table_(memory), judge_(rows.head_dim(), lag, set, memory) {}
 
-  void reserve(int rows) { table_.reserve(rows); }
+  void reserve(int rows) {
+    table_.reserve(rows);
+    judge_.reserve();
+  }
   void look_up(int head, int begin, int end) { rows_ = table_.of(plane_.head(head), plane_.head_dim(), begin, end); }
-  void judge(int from, bool fetch, float* score) { judge_.judge(rows_ + from, fetch, score); }
+  void judge(int from, bool fetch, float* score) {
+    if (from == 0) judge_.begin(rows_);
+    judge_.judge(rows_ + from, fetch, score);
+  }
 
  private:
   P plane_;

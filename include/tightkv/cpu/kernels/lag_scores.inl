@@ -13,10 +13,24 @@ TIGHTKV_INLINE floats store_values(float* to, shorts patterns, floats poison) {
   return poison;
 }
 
+/// Where measured rows are copied to, one after another; or nowhere.
+template <class T>
+struct row_copies {
+  T* to;
+  int dim;
+
+  TIGHTKV_INLINE void take(T const* row, int t, int channel, int count) const {
+    if (to == nullptr) return;
+    std::memcpy(to + static_cast<std::ptrdiff_t>(t) * dim + channel, row + channel,
+                static_cast<std::size_t>(count) * sizeof(T));
+  }
+};
+
 /// The lowest and the highest value of each of `Vectors` vectors of channels, over some rows. False where a value is
 /// not finite.
 template <int Vectors>
-TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, float* low, float* high) {
+TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, row_copies<float> const& copies,
+                              float* low, float* high) {
   floats lowest[Vectors];
   floats highest[Vectors];
   floats poison[Vectors];
@@ -35,6 +49,7 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
       highest[v] = max(highest[v], x);
       poison[v] = fma(x, all<floats>(0.0F), poison[v]);  // stays 0 as long as all are finite
     }
+    copies.take(rows[t], t, channel, Vectors * lanes<floats>);
   }
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) {
@@ -49,7 +64,8 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
 /// magnitude. The greatest unsigned pattern is that of the lowest negative number, if there is any; the greatest signed
 /// one that of the highest number, if any is positive; and the least signed one is right for the other cases.
 template <int Vectors, class T>
-TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, float* low, float* high) {
+TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, row_copies<T> const& copies, float* low,
+                              float* high) {
   shorts least[Vectors];
   shorts most[Vectors];
   shorts most_unsigned[Vectors];
@@ -68,6 +84,7 @@ TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, floa
       most[v] = max(most[v], x);
       most_unsigned[v] = max_unsigned(most_unsigned[v], x);
     }
+    copies.take(rows[t], t, channel, Vectors * lanes<shorts>);
   }
   floats poison = all<floats>(0.0F);
 #pragma GCC unroll 8
@@ -85,23 +102,24 @@ TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, floa
 /// Of all channels from `channel` on, `Vectors` vectors of them at a time as long as there are so many. The last few
 /// are looked at together with some before them. Needs a vector's worth of channels.
 template <int Vectors, class T>
-TIGHTKV_INLINE bool ranges_from(T const* const* rows, int count, int channel, int dim, float* low, float* high) {
+TIGHTKV_INLINE bool ranges_from(T const* const* rows, int count, int channel, int dim, row_copies<T> const& copies,
+                                float* low, float* high) {
   constexpr int in_vector = 64 / static_cast<int>(sizeof(T));
   bool finite = true;
   for (; channel + Vectors * in_vector <= dim; channel += Vectors * in_vector)
-    finite = ranges_of<Vectors>(rows, count, channel, low, high) && finite;
+    finite = ranges_of<Vectors>(rows, count, channel, copies, low, high) && finite;
   if constexpr (Vectors > 1) {
-    return ranges_from<Vectors / 2>(rows, count, channel, dim, low, high) && finite;
+    return ranges_from<Vectors / 2>(rows, count, channel, dim, copies, low, high) && finite;
   } else {
-    if (channel < dim) finite = ranges_of<1>(rows, count, dim - in_vector, low, high) && finite;
+    if (channel < dim) finite = ranges_of<1>(rows, count, dim - in_vector, copies, low, high) && finite;
     return finite;
   }
 }
 
-/// Measures `count` rows. Returns how many channels count, or -1 where a row holds a value that is not finite.
+/// Measures `count` rows, and copies them to `copies` unless that is null. Returns how many channels count, or -1 where a row holds a value that is not finite.
 template <class T>
-inline int measure(vectors, T const* const* rows, int count, int dim, lag_channels const& to) {
-  if (!ranges_from<vectors::ranges_at_once>(rows, count, 0, dim, to.low, to.scale)) return -1;
+inline int measure(vectors, T const* const* rows, int count, int dim, T* copies, lag_channels const& to) {
+  if (!ranges_from<vectors::ranges_at_once>(rows, count, 0, dim, row_copies<T>{copies, dim}, to.low, to.scale)) return -1;
   int channels = 0;
   floats const zero = all<floats>(0.0F);
   for (int c = 0; c < dim; c += lanes<floats>) {
