@@ -127,7 +127,7 @@ TEST(cuda_gram_update, can_be_measured) {
 // Nothing is waited for: a graph of it adds the rows again at every replay.
 TEST(cuda_gram_update, can_be_captured) {
   constexpr int head_dim = 40;
-  auto const logical = troubled_rows<tightkv::half>({{300, 300}, head_dim}, 1);
+  auto const logical = troubled_rows<tightkv::half>({{300, 300, 300, 300}, head_dim}, 1);
   device_cache<nhd_layout> keys(logical);
   auto const rows = keys.plane<tightkv::half>();
   host_sums const zero(head_dim);

@@ -57,27 +57,31 @@ TEST(cuda_lag_scores, have_the_bits_of_the_cpu) {
       });
 }
 
-// More rows than a tile of shared memory holds, and fewer.
+template <class T>
+void expect_same_lag_scores(int head_dim, int lag) {
+  extents const e{{320, 320, 320, 320}, head_dim};
+  auto const keys = troubled_rows<T>(e, 1);
+  auto const values = troubled_rows<T>(e, 2);
+  cache<nhd_layout> k(keys), v(values);
+  std::vector<int> const first(4, 5);
+  tightkv::lag_scores_fn::parameters const p{.partitions = {first, lag}};
+  tightkv::matrix<float> want(4, 320, 0.0F);
+  tightkv::lag_scores(plain{}, tightkv::kv_view(k.template plane<T>(), v.template plane<T>()), p, want.view());
+  tightkv::cuda const ex{};
+  device_cache<nhd_layout> dk(keys), dv(values);
+  auto got = tightkv::make_scores(ex, 4, 320);
+  tightkv::lag_scores(ex, tightkv::kv_view(dk.template plane<T>(), dv.template plane<T>()), p, got.view());
+  expect_same_bits(to_host(ex, got), want);
+  comparisons::all().add("lag_scores", "nhd, long", element_names::GetName<T>(0), head_dim, 1);
+}
+
+// More rows than a tile of shared memory holds, and fewer; all channels of a thread in use, which is faster, and some.
 TEST(cuda_lag_scores, of_long_partitions_have_the_bits_of_the_cpu) {
-  for (int const head_dim : {72, 128}) {
-    extents const e{{320, 320, 320, 320}, head_dim};
-    auto const keys = troubled_rows<tightkv::bfloat16>(e, 1);
-    auto const values = troubled_rows<tightkv::bfloat16>(e, 2);
-    cache<nhd_layout> k(keys), v(values);
-    std::vector<int> const first(4, 5);
-    for (int const lag : {17, 100}) {
-      tightkv::lag_scores_fn::parameters const p{.partitions = {first, lag}};
-      tightkv::matrix<float> want(4, 320, 0.0F);
-      tightkv::lag_scores(plain{}, tightkv::kv_view(k.plane<tightkv::bfloat16>(), v.plane<tightkv::bfloat16>()), p,
-                          want.view());
-      tightkv::cuda const ex{};
-      device_cache<nhd_layout> dk(keys), dv(values);
-      auto got = tightkv::make_scores(ex, 4, 320);
-      tightkv::lag_scores(ex, tightkv::kv_view(dk.plane<tightkv::bfloat16>(), dv.plane<tightkv::bfloat16>()), p,
-                          got.view());
-      expect_same_bits(to_host(ex, got), want);
-      comparisons::all().add("lag_scores", "nhd, long", "bfloat16", head_dim, 1);
-    }
+  for (int const lag : {17, 100}) {
+    expect_same_lag_scores<tightkv::bfloat16>(72, lag);
+    expect_same_lag_scores<tightkv::bfloat16>(128, lag);
+    expect_same_lag_scores<tightkv::half>(64, lag);
+    expect_same_lag_scores<float>(64, lag);
   }
 }
 
