@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The attention of many queries with Eigen's matrix products in place of our tiles: for `eigen_cpu`.
 ///
-/// Worth it where Eigen has a library behind it (`EIGEN_USE_BLAS`); `README.md` beside this file has what was measured.
-/// Eigen's own products are as fast as the instruction set that the translation unit is compiled for, and Eigen takes
-/// its scratch from the C library. With OpenMP it starts threads of its own: define `EIGEN_DONT_PARALLELIZE` where
-/// the executor has some already.
+/// Eigen by itself is slower than our tiles, as `README.md` beside this file says; this is for a library behind Eigen
+/// (`EIGEN_USE_BLAS`), which we have not tried. Eigen's own products are as fast as the instruction set that the
+/// translation unit is compiled for, and Eigen takes its scratch from the C library. With OpenMP it starts threads of
+/// its own: define `EIGEN_DONT_PARALLELIZE` where the executor has some already.
 #pragma once
 
 #include <algorithm>

@@ -21,7 +21,6 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
     if (ex.instructions() == instruction_set::none) {
       return kernel<row_norms_fn, basic_plain_cpu<F>>::run(ex, rows, factor, out);
     }
-    constexpr int most = 1024;  // rows of a piece
     if constexpr (detail::has_whole_rows<P>) {
       detail::memory_order<P> const pieces(rows, most, ex.resource());
       ex.for_each_index(pieces.count(), [&](int i) {
@@ -49,9 +48,10 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
   }
 
  private:
+  static constexpr int most = 1024;  // rows of a piece
+
   template <class T>
   static void score(basic_cpu<F> const& ex, T const* const* at, int count, int dim, float factor, float* const* to) {
-    constexpr int most = 1024;
     float norms[most];
     bool finite = false;
     detail::with_vectors(ex.instructions(), [&](auto set) {

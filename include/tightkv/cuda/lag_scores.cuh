@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include <tightkv/cuda/batch.cuh>
+#include <tightkv/cuda/lag_team.cuh>
 #include <tightkv/cuda/lag_walk.cuh>
 #include <tightkv/cuda/per_head.cuh>
 #include <tightkv/ops/lag_scores.hpp>

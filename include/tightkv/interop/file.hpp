@@ -201,7 +201,10 @@ void write_file(std::filesystem::path const& path, Produce&& produce) {
 /// thread. What no piece covers is zero; none may reach further.
 ///
 ///     auto const size = header.size() + data.size();
-///     tightkv::write_file_unordered("out.bin", size, [&](auto const& put) { put(header.size(), data), put(0, header); });
+///     tightkv::write_file_unordered("out.bin", size, [&](auto const& put) {
+///       put(header.size(), data);
+///       put(0, header);
+///     });
 template <class Produce>
 requires std::invocable<Produce&, detail::put_bytes_at const&>
 void write_file_unordered(std::filesystem::path const& path, std::size_t size, Produce&& produce) {

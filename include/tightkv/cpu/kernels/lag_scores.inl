@@ -116,10 +116,12 @@ TIGHTKV_INLINE bool ranges_from(T const* const* rows, int count, int channel, in
   }
 }
 
-/// Measures `count` rows, and copies them to `copies` unless that is null. Returns how many channels count, or -1 where a row holds a value that is not finite.
+/// Measures `count` rows, and copies them to `copies` unless that is null. Returns how many channels count, or -1 where
+/// a row holds a value that is not finite.
 template <class T>
 inline int measure(vectors, T const* const* rows, int count, int dim, T* copies, lag_channels const& to) {
-  if (!ranges_from<vectors::ranges_at_once>(rows, count, 0, dim, row_copies<T>{copies, dim}, to.low, to.scale)) return -1;
+  row_copies<T> const taken{copies, dim};
+  if (!ranges_from<vectors::ranges_at_once>(rows, count, 0, dim, taken, to.low, to.scale)) return -1;
   int channels = 0;
   floats const zero = all<floats>(0.0F);
   for (int c = 0; c < dim; c += lanes<floats>) {
@@ -140,8 +142,8 @@ inline int measure(vectors, T const* const* rows, int count, int dim, T* copies,
   return channels;
 }
 
-/// Rows that will be needed: their lines are asked for one after another. A core that is asked for several at once drops
-/// some, so each waits until the place of the one before it has been through memory twice, a dozen cycles.
+/// Rows that will be needed: their lines are asked for one after another. A core that is asked for several at once
+/// drops some, so each waits until the place of the one before it has been through memory twice.
 template <class T>
 struct rows_ahead {
   T const* const* rows;
