@@ -94,6 +94,16 @@ TYPED_TEST(fast_lag_scores, are_the_plain_ones_where_channels_have_no_range) {
   }
 }
 
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_where_rows_lie_to_one_side) {
+  for (int const head_dim : {33, 128}) {
+    auto keys = this->random(103, head_dim, 14);
+    for (int const t : {3, 11, 12, 29, 30, 31, 60}) {
+      for (int c = 0; c < head_dim; ++c) keys.set(0, t, c, element<TypeParam>(t % 2 * 60 - 30 + t * c % 5));
+    }
+    this->expect_as_plain(keys, this->random(103, head_dim, 15), 17);
+  }
+}
+
 TYPED_TEST(fast_lag_scores, are_the_plain_ones_where_a_range_overflows) {
   auto keys = this->random(64, 64, 10);
   for (int t = 0; t < 64; ++t) {

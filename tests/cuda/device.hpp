@@ -138,7 +138,8 @@ class comparisons {
   }
 }
 
-/// Random rows with the values that make trouble: NaN, infinities, zeros, numbers whose square is infinite, equal rows.
+/// Random rows with the values that make trouble: NaN, infinities, zeros, numbers whose square is infinite, equal rows,
+/// one far away from the others.
 template <class T>
 rows troubled_rows(extents const& e, unsigned seed) {
   auto r = random_rows<T>(e, seed);
@@ -152,6 +153,7 @@ rows troubled_rows(extents const& e, unsigned seed) {
   fill(2, 9, std::is_same_v<T, tightkv::half> ? 60000.0 : 3e38);
   fill(3, 4, 0.25);
   fill(3, 5, 0.25);
+  fill(3, 6, 40.0);
   return r;
 }
 

@@ -43,6 +43,20 @@ TYPED_TEST(lag_scores, are_what_the_formula_says) {
   }
 }
 
+// The middle of the ranges is no good place then to measure deviations from.
+TYPED_TEST(lag_scores, are_what_the_formula_says_where_rows_lie_to_one_side) {
+  auto keys = random_rows<TypeParam>({{48}, 96}, 6);
+  for (int t = 0; t < 8; ++t) {
+    for (int c = 0; c < 96; ++c) keys.set(0, t, c, element<TypeParam>(t * 16 - 48 + (t + 1) * c % 5 * 0.5));
+  }
+  cache<hnd_layout> k(keys);
+  tightkv::matrix<float> out(1, 48, 7.0F);
+  std::vector<int> const first{0};
+  tightkv::lag_scores(tightkv::plain_cpu{}, tightkv::kv_view(k.plane<TypeParam>()), {{first, 16}, 0.0F}, out.view());
+  auto const head = oracle::head<TypeParam>(keys, 0);
+  expect_near(out.row(0), oracle::lag_scores(head, head, 0, 16, 0.0), 2e-6);
+}
+
 TEST(lag_scores, of_the_worked_example) {
   numbers const keys{9, 9, /**/ 1, 3, /**/ 2, 2, /**/ 0, 0, /**/ 4, 4, /**/ 9, 9};
   numbers const values{9, 9, /**/ 0, 0, /**/ 2, 0, /**/ 0, 0, /**/ 1, 2, /**/ 9, 9};

@@ -18,15 +18,21 @@
 
 namespace tightkv::detail {
 
-/// The range of each channel over a partition, as scoring needs it. Arrays of `dim` floats, rounded up to whole
-/// vectors.
+/// `channel_scales` to be filled: arrays of `dim` floats, rounded up to whole vectors with zeros.
 struct lag_channels {
-  static constexpr int rows_of_a_block = 16;
+  float* middle;
+  float* scale;
+};
 
-  float* low;          // 0 for a channel that is left out
-  float* scale;        // 1 / (high - low), or 0
-  std::int32_t* used;  // all bits, or none
-  float* above;        // scratch: a block of rows
+/// Rows of `dim` channels, `lag` of each kind.
+template <class T>
+struct lag_rows {
+  T const* const* judged;
+  T const* const* reference;
+  T const* const* upcoming;  // those that will be needed soon; null: none
+  T* copies;                 // where the reference is copied to, row after row; null: nowhere
+  int lag;
+  int dim;
 };
 
 }  // namespace tightkv::detail
@@ -46,8 +52,7 @@ class lag_judge {
       : dim_(head_dim),
         lag_(lag),
         set_(set),
-        floats_((2 + lag_channels::rows_of_a_block) * padded() + 16, memory),
-        used_(padded(), memory),
+        floats_(2 * padded() + 16, memory),
         ranges_(head_dim, memory),
         copies_(0, memory),
         copied_(memory) {}
@@ -77,13 +82,9 @@ class lag_judge {
     turn_ ^= 1;
     T* const copies = copies_rows_ ? half(turn_) : nullptr;
     with_vectors(set_, [&](auto set) {
-      lag_channels const channels{low(), low() + padded(), used_.data(), low() + 2 * padded()};
-      int const counted = dim_ < fewest_channels ? -1 : measure(set, rows + lag_, lag_, dim_, copies, channels);
-      if (counted >= 2) {
-        spreads_of(set, judged, lag_, dim_, channels, counted, fetch ? rows + 2 * lag_ : nullptr, score);
-      } else {
-        judge_with_care(rows, score);
-      }
+      lag_rows<T> const at{judged, rows + lag_, fetch ? rows + 2 * lag_ : nullptr, copies, lag_, dim_};
+      bool const judged_fast = dim_ >= fewest_channels && spreads_of(set, at, {middle(), middle() + padded()}, score);
+      if (!judged_fast) judge_with_care(rows, score);
       softmax_of(set, score, lag_);
     });
   }
@@ -105,21 +106,20 @@ class lag_judge {
 
   std::size_t padded() const noexcept { return static_cast<std::size_t>(dim_ + 15) / 16 * 16; }
   /// At the start of a cache line: vectors that lie across two are slow.
-  float* low() noexcept {
+  float* middle() noexcept {
     return floats_.data() + (64 - reinterpret_cast<std::uintptr_t>(floats_.data()) % 64) / sizeof(float) % 16;
   }
 
   /// As the plain kernel does: where a row must be left out, or hardly any channel has a range.
   void judge_with_care(T const* const* rows, float* score) {
-    ranges_.measure(pointed_rows<T>{rows, dim_}, lag_, 2 * lag_);
-    for (int t = 0; t < lag_; ++t) score[t] = spread(row<T const>{rows[t], dim_}, ranges_);
+    auto const scales = ranges_.measure(pointed_rows<T>{rows, dim_}, lag_, 2 * lag_);
+    for (int t = 0; t < lag_; ++t) score[t] = spread(row<T const>{rows[t], dim_}, scales);
   }
 
   int dim_;
   int lag_;
   instruction_set set_;
   std::pmr::vector<float> floats_;
-  std::pmr::vector<std::int32_t> used_;
   channel_ranges ranges_;
   scratch<T> copies_;  // of two partitions, by turns
   std::pmr::vector<T const*> copied_;

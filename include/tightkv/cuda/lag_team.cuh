@@ -84,9 +84,9 @@ struct lag_shared {
   __device__ shared<T> stage(int i) const {
     return dynamic_shared<T>(static_cast<std::size_t>(i * stage_bytes));
   }
-  /// The ranges of the channels over the next partition: 1 / (high - low); 0 marks a channel that is left out.
-  __device__ shared<float> low() const { return stage<float>(lag_tuning::stages); }
-  __device__ shared<float> scale() const { return low() + channels; }
+  /// What normalises the channels: as `channel_scales`, of the next partition.
+  __device__ shared<float> middle() const { return stage<float>(lag_tuning::stages); }
+  __device__ shared<float> scale() const { return middle() + channels; }
   /// Of each warp: how many channels take part, and its largest spread.
   __device__ shared<int> counts() const { return shared_as<int>(scale() + channels); }
   __device__ shared<float> largest() const { return shared_as<float>(counts() + lag_tuning::warps); }

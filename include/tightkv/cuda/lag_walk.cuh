@@ -8,6 +8,7 @@
 #include <tightkv/cuda/block.cuh>
 #include <tightkv/cuda/lag_team.cuh>
 #include <tightkv/cuda/row_tile.cuh>
+#include <tightkv/ops/lag_scores.hpp>
 
 namespace tightkv::detail {
 
@@ -27,6 +28,7 @@ class lag_walk {
         stride_(team::stride_of(head_dim) * row_tile<T>::piece),
         lag_(lag),
         lowest_(lowest),
+        full_(head_dim == most_channels),
         ahead_{highest, last_offset()} {
     bring();
   }
@@ -43,9 +45,10 @@ class lag_walk {
       stage_ ^= 1;
       bring();
       int const count = count_at(offset);
-      bool const evenly = scored && whole_ && count % (together * team::in_block) == 0;
-      float const most = evenly ? look_at_whole_rows(rows, offset, count, squares)
-                                : look_at_rows(rows, offset, count, scored, squares);
+      bool const evenly = scored && count % (together * team::in_block) == 0;
+      float const most = !evenly ? look_at_rows(rows, offset, count, scored, squares)
+                         : full_ ? look_at_all_rows<true>(rows, count, squares + offset)
+                                 : look_at_all_rows<false>(rows, count, squares + offset);
       largest = most > largest ? most : largest;
     }
     keep_ranges();
@@ -60,7 +63,6 @@ class lag_walk {
   using pair = packet<float, 8>;
   static constexpr int most_channels = Steps * lane_sum::lanes;
   static constexpr int together = sizeof(T) == 2 ? 2 : 1;  // rows whose values fit into registers
-  static_assert((most_channels & (most_channels - 1)) == 0, "to multiply by 1 / channels is to divide by channels");
   struct place {
     int begin;   // of the partition
     int offset;  // of the tile within it
@@ -101,10 +103,10 @@ class lag_walk {
     if (!scored) return;
     channels_ = 0;
     for (int w = 0; w < lag_tuning::warps; ++w) channels_ += static_cast<int>(memory_.counts()[w]);
-    whole_ = channels_ == most_channels;
+    each_ = 1.0F / static_cast<float>(channels_);
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
-      low_[s] = shared_as<pair>(memory_.low() + team::channel(s))[0];
+      middle_[s] = shared_as<pair>(memory_.middle() + team::channel(s))[0];
       scale_[s] = shared_as<pair>(memory_.scale() + team::channel(s))[0];
     }
   }
@@ -119,44 +121,46 @@ class lag_walk {
       int const r = begin + team::index();
       bool const there = r < count;
       unit_type x[Steps] = {};
-      read<false>(there ? rows + r * stride_ : rows, x);
-      float sum = scored ? deviations<false>(x) : unjudged;
-      if (channels_ < 2) sum = 0.0F;
-      sum = widen_by(x, there, sum);
+      auto const row = there ? rows + r * stride_ : rows;
+      read<false>(row, x);
+      float const sum = widen_by(x, there, scored ? careful_deviations(sums_of<false>(x), row) : unjudged);
       if (there && scored) keep_sum(sum, squares + offset + r, largest);
     }
     return largest;
   }
 
-  /// As `look_at_rows`, some rows of each team at a time: all channels take part, and all teams have their rows, so
-  /// that there is nothing to ask.
-  __device__ __forceinline__ float look_at_whole_rows(shared<T> rows, int offset, int count, shared<float> squares) {
+  /// As `look_at_rows`, some rows of each team at a time: all teams have theirs, so that there is less to ask.
+  template <bool Full>
+  __device__ __forceinline__ float look_at_all_rows(shared<T> rows, int count, shared<float> squares) {
     float largest = -infinite;
     int const apart = team::in_block * stride_;
     auto row = rows + team::index() * stride_;
-    auto to = squares + offset + team::index();
+    auto to = squares + team::index();
 #pragma unroll 1
     for (int begin = 0; begin < count; begin += together * team::in_block) {
-      unit_type x[together][Steps];
-      float sum[together];
-      bool finite = true;
+      unit_type x[together][Steps] = {};
+      row_sums sums[together];
+      float found[together];
+      bool usual = true;
 #pragma unroll
       for (int r = 0; r < together; ++r) {
-        read<true>(row + r * apart, x[r]);
-        sum[r] = deviations<true>(x[r]);
-        finite = finite && is_finite(sum[r]);  // a value that is not shows in the sum
+        read<Full>(row + r * apart, x[r]);
+        sums[r] = sums_of<Full>(x[r]);
+        found[r] = deviations(sums[r]);
+        // A value that is not finite shows in the squares, too few channels in the digits.
+        usual = usual && sums[r].of_squares < infinite && !loses_digits(found[r], sums[r].of_squares);
       }
-      bool const all_are = __all_sync(all_lanes, finite) != 0;
+      bool const all_are = __all_sync(all_lanes, usual) != 0;
 #pragma unroll
       for (int r = 0; r < together; ++r) {
         if (!all_are) {
-          sum[r] = widen_by(x[r], true, sum[r]);
+          found[r] = widen_by(x[r], true, careful_deviations(sums[r], row + r * apart));
         } else {
           widen(x[r]);
         }
       }
 #pragma unroll
-      for (int r = 0; r < together; ++r) keep_sum(sum[r], to + r * team::in_block, largest);
+      for (int r = 0; r < together; ++r) keep_sum(found[r], to + r * team::in_block, largest);
       row = row + together * apart;
       to = to + together * team::in_block;
     }
@@ -184,39 +188,62 @@ class lag_walk {
     }
   }
 
-  template <bool Whole>
+  template <bool Full>
   __device__ __forceinline__ void read(shared<T> row, unit_type (&x)[Steps]) const {
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
-      if (Whole || team::channel(s) < head_dim_) x[s] = shared_as<unit_type>(row + s * lane_sum::lanes)[0];
+      if (Full || team::channel(s) < head_dim_) x[s] = shared_as<unit_type>(row + s * lane_sum::lanes)[0];
     }
   }
 
-  /// As the plain kernel's, for a row of finite values. Where all channels take part there is nothing to ask.
-  template <bool Whole>
-  __device__ __forceinline__ float deviations(unit_type const (&x)[Steps]) const {
-    pair above_low[Steps];
+  /// Of a row's normalised channels, and of their squares.
+  struct row_sums {
+    float total;
+    float of_squares;
+  };
+  /// `Full`: a row has most_channels channels. All threads of the warp must call it.
+  template <bool Full>
+  __device__ __forceinline__ row_sums sums_of(unit_type const (&x)[Steps]) const {
     pair sum{};
-#pragma unroll
-    for (int s = 0; s < Steps; ++s) {
-#pragma unroll
-      for (int i = 0; i < team::unit; ++i) {
-        above_low[s].element[i] = element_of(x[s], i) - low_[s].element[i];
-        keep_in_register(above_low[s].element[i]);
-        if (Whole || scale_[s].element[i] != 0.0F) {
-          sum.element[i] = fma(above_low[s].element[i], scale_[s].element[i], sum.element[i]);
-        }
-      }
-    }
-    float const total = team::total(sum);
-    float const mean = Whole ? total * (1.0F / most_channels) : total / static_cast<float>(channels_);
     pair squares{};
 #pragma unroll
     for (int s = 0; s < Steps; ++s) {
+      if (!Full && s * lane_sum::lanes >= head_dim_) continue;
 #pragma unroll
       for (int i = 0; i < team::unit; ++i) {
-        float const deviation = fma(above_low[s].element[i], scale_[s].element[i], -mean);
-        if (Whole || scale_[s].element[i] != 0.0F) squares.element[i] = fma(deviation, deviation, squares.element[i]);
+        float const normalised = fma(element_of(x[s], i) - middle_[s].element[i], scale_[s].element[i], 0.0F);
+        sum.element[i] += normalised;
+        squares.element[i] = fma(normalised, normalised, squares.element[i]);
+      }
+    }
+    return {team::total(sum), team::total(squares)};
+  }
+
+  /// The squared deviations of a row's channels from their mean, as the plain kernel's.
+  __device__ __forceinline__ float deviations(row_sums const& of) const {
+    return fma(-of.total, of.total * each_, of.of_squares);
+  }
+  /// The same for any row of finite values. All threads of the warp must call it.
+  __device__ __forceinline__ float careful_deviations(row_sums const& of, shared<T> row) const {
+    float found = deviations(of);
+    bool const again = loses_digits(found, of.of_squares);
+    if (__any_sync(all_lanes, again)) {
+      float const around_mean = deviations_from(of.total * each_, row, memory_, head_dim_);
+      found = again ? around_mean : found;
+    }
+    return channels_ < 2 ? 0.0F : found;
+  }
+  /// Hardly ever needed, so it reads the row again and takes no registers from those that are.
+  static __device__ __noinline__ float deviations_from(float mean, shared<T> row, lag_shared memory, int head_dim) {
+    pair squares{};
+#pragma unroll 1
+    for (int s = 0; team::channel(s) < head_dim; ++s) {
+      for (int i = 0; i < team::unit; ++i) {
+        float const scale = memory.scale()[team::channel(s) + i];
+        if (scale == 0.0F) continue;
+        float const x = to_float(static_cast<T>(row[s * lane_sum::lanes + i]));
+        float const deviation = fma(x - memory.middle()[team::channel(s) + i], scale, -mean);
+        squares.element[i] = fma(deviation, deviation, squares.element[i]);
       }
     }
     return team::total(squares);
@@ -261,18 +288,19 @@ class lag_walk {
     for (int u = thread; u < Steps * team::threads; u += lag_tuning::threads) {
       unit_type const lowest = joined<choose_less>(lows + u * team::apart);
       unit_type const highest = joined<choose_greater>(highs + u * team::apart);
-      pair low;
+      pair middle;
       pair scale;
 #pragma unroll
       for (int i = 0; i < team::unit; ++i) {
-        low.element[i] = element_of(lowest, i);
-        float const range = element_of(highest, i) - low.element[i];
+        float const low = element_of(lowest, i);
+        float const range = element_of(highest, i) - low;
         float const inverse = 1.0F / range;
         bool const counts = u * team::unit + i < head_dim_ && range > 0.0F && is_finite(range) && is_finite(inverse);
+        middle.element[i] = counts ? fma(range, 0.5F, low) : 0.0F;
         scale.element[i] = counts ? inverse : 0.0F;
         channels += __popc(__ballot_sync(all_lanes, counts));
       }
-      shared_as<pair>(memory_.low())[u] = low;
+      shared_as<pair>(memory_.middle())[u] = middle;
       shared_as<pair>(memory_.scale())[u] = scale;
     }
     if (lane_of_warp() == 0) memory_.counts()[warp_of_block()] = channels;
@@ -314,12 +342,13 @@ class lag_walk {
   int stride_;  // elements from one row of a tile to the next
   int lag_;
   int lowest_;
+  bool full_;
   place ahead_;
   int coming_ = 0;
   int stage_ = 0;
   int channels_ = 0;
-  bool whole_ = false;  // most_channels of them take part
-  pair low_[Steps];
+  float each_ = 0.0F;  // 1 / channels_
+  pair middle_[Steps];
   pair scale_[Steps];
   unit_type lowest_found_[Steps];
   unit_type highest_found_[Steps];

@@ -71,64 +71,89 @@ inline constexpr lag_scores_fn lag_scores{};
 
 namespace detail {
 
-/// The range of each channel over a reference partition, as what scoring needs: the low end and 1 / range.
-struct channel_ranges {
-  std::pmr::vector<float> low;
-  std::pmr::vector<float> scale;  // 1 / (high - low); 0 marks a channel that is left out
-  int channels = 0;               // that count
+/// What normalises channels: a channel that counts spans [middle - 1 / (2 scale), middle + 1 / (2 scale)] over the
+/// reference partition; of one that does not, both are 0.
+struct channel_scales {
+  float const* middle;
+  float const* scale;
+  int channels;  // that count
+};
 
+/// The range of each channel over a reference partition.
+class channel_ranges {
+ public:
   channel_ranges(int head_dim, std::pmr::memory_resource* memory)
-      : low(static_cast<std::size_t>(head_dim), memory),
-        scale(static_cast<std::size_t>(head_dim), memory),
-        high_(low, memory) {}
+      : middle_(static_cast<std::size_t>(head_dim), memory), scale_(middle_, memory) {}
 
   template <class Head>
-  void measure(Head const& rows, int begin, int end) {
+  channel_scales measure(Head const& rows, int begin, int end) {
     constexpr float infinity = std::numeric_limits<float>::infinity();
+    auto& low = middle_;
+    auto& high = scale_;
     std::fill(low.begin(), low.end(), infinity);
-    std::fill(high_.begin(), high_.end(), -infinity);
+    std::fill(high.begin(), high.end(), -infinity);
     for (int t = begin; t < end; ++t) {
       auto const r = rows[t];
       if (!all_finite(r)) continue;
       for (std::size_t c = 0; c < low.size(); ++c) {
         auto const x = static_cast<float>(r[static_cast<int>(c)]);
         low[c] = std::min(low[c], x);
-        high_[c] = std::max(high_[c], x);
+        high[c] = std::max(high[c], x);
       }
     }
-    channels = 0;
+    int channels = 0;
     for (std::size_t c = 0; c < low.size(); ++c) {
-      float const range = high_[c] - low[c];
+      float const range = high[c] - low[c];
       bool const counts = range > 0.0F && is_finite(range) && is_finite(1.0F / range);
-      scale[c] = counts ? 1.0F / range : 0.0F;
+      middle_[c] = counts ? fma(range, 0.5F, low[c]) : 0.0F;
+      scale_[c] = counts ? 1.0F / range : 0.0F;
       channels += counts ? 1 : 0;
     }
+    return {middle_.data(), scale_.data(), channels};
   }
 
  private:
-  std::pmr::vector<float> high_;
+  std::pmr::vector<float> middle_;
+  std::pmr::vector<float> scale_;
 };
 
-/// The unbiased standard deviation of the row's normalised channels.
+/// The squared deviations of n numbers from their mean lose digits when taken from sums of x and of x * x: more, the
+/// farther from 0 the numbers lie in comparison with their spread. True where that is too much, or a sum is no number.
+TIGHTKV_HD inline bool loses_digits(float squared_deviations, float squares) noexcept {
+  return !(16.0F * squared_deviations >= squares);
+}
+
+/// The squared deviations of the row's normalised channels from their mean, which is known.
 template <class Row>
-float spread(Row const& r, channel_ranges const& ranges) {
-  if (!all_finite(r)) return unjudged;
-  if (ranges.channels < 2) return 0.0F;
-  auto const each_channel = [&](auto&& f) {
-    for (int d = 0; d < r.size; ++d) {
-      auto const c = static_cast<std::size_t>(d);
-      if (ranges.scale[c] != 0.0F) f(d, static_cast<float>(r[d]) - ranges.low[c], ranges.scale[c]);
-    }
-  };
-  lane_sum sum;
-  each_channel([&](int d, float above_low, float scale) { sum.add_product(d, above_low, scale); });
-  float const mean = sum.total() / static_cast<float>(ranges.channels);
+float squared_deviations(Row const& r, channel_scales const& of, float mean) {
   lane_sum squares;
-  each_channel([&](int d, float above_low, float scale) {
-    float const deviation = fma(above_low, scale, -mean);
+  for (int d = 0; d < r.size; ++d) {
+    if (of.scale[d] == 0.0F) continue;
+    float const deviation = fma(static_cast<float>(r[d]) - of.middle[d], of.scale[d], -mean);
     squares.add_product(d, deviation, deviation);
-  });
-  float const u = std::sqrt(squares.total() / static_cast<float>(ranges.channels - 1));
+  }
+  return squares.total();
+}
+
+/// The unbiased standard deviation of the row's normalised channels. Their ranges lie around 0, so one pass does for
+/// all rows but those that lie far to one side.
+template <class Row>
+float spread(Row const& r, channel_scales const& of) {
+  if (!all_finite(r)) return unjudged;
+  if (of.channels < 2) return 0.0F;
+  lane_sum sum;
+  lane_sum squares;
+  for (int d = 0; d < r.size; ++d) {
+    float const x = fma(static_cast<float>(r[d]) - of.middle[d], of.scale[d], 0.0F);
+    sum.add(d, x);
+    squares.add_product(d, x, x);
+  }
+  float const total = sum.total();
+  float const all_squares = squares.total();
+  float const mean = total * (1.0F / static_cast<float>(of.channels));
+  float deviations = fma(-total, mean, all_squares);
+  if (loses_digits(deviations, all_squares)) deviations = squared_deviations(r, of, mean);
+  float const u = std::sqrt(deviations / static_cast<float>(of.channels - 1));
   return is_finite(u) ? u : unjudged;
 }
 
@@ -178,8 +203,8 @@ struct kernel<lag_scores_fn, basic_plain_cpu<F>> {
  private:
   template <class Head>
   static void judge(Head const& rows, int begin, int lag, detail::channel_ranges& ranges, float* out) {
-    ranges.measure(rows, begin + lag, begin + 2 * lag);
-    for (int t = 0; t < lag; ++t) out[t] = detail::spread(rows[begin + t], ranges);
+    auto const scales = ranges.measure(rows, begin + lag, begin + 2 * lag);
+    for (int t = 0; t < lag; ++t) out[t] = detail::spread(rows[begin + t], scales);
     detail::softmax(out, lag);
   }
 };

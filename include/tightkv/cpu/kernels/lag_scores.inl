@@ -13,6 +13,33 @@ TIGHTKV_INLINE floats store_values(float* to, shorts patterns, floats poison) {
   return poison;
 }
 
+/// Rows that will be needed: their lines are asked for one after another, evenly over all that is done meanwhile. A core
+/// that is asked for several at once drops some, so each waits until the place of the one before it has been through
+/// memory.
+template <class T>
+struct rows_ahead {
+  T const* const* rows;
+  int count;  // may be 0
+  int bytes;  // of a row
+  int row = 0;
+  int byte = 0;
+  int due = 0;  // eighths of a line
+
+  TIGHTKV_INLINE void fetch(int eighths) {
+    for (due += eighths; due >= 8 && row < count; due -= 8) {
+      __builtin_prefetch(reinterpret_cast<char const*>(rows[row]) + byte, 0, 2);
+      int next = byte + 64;
+      __asm__("" : "+m"(next));
+      byte = next < bytes ? next : 0;
+      row += byte == 0 ? 1 : 0;
+    }
+  }
+};
+/// How many eighths of the lines are asked for while ranges are taken, which is quicker with 16-bit types; the others
+/// while rows are added up.
+template <class T>
+inline constexpr int fetched_while_measuring = sizeof(T) == 4 ? 3 : 2;
+
 /// Where measured rows are copied to, one after another; or nowhere.
 template <class T>
 struct row_copies {
@@ -30,7 +57,7 @@ struct row_copies {
 /// not finite.
 template <int Vectors>
 TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, row_copies<float> const& copies,
-                              float* low, float* high) {
+                              rows_ahead<float>& ahead, float* low, float* high) {
   floats lowest[Vectors];
   floats highest[Vectors];
   floats poison[Vectors];
@@ -50,6 +77,7 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
       poison[v] = fma(x, all<floats>(0.0F), poison[v]);  // stays 0 as long as all are finite
     }
     copies.take(rows[t], t, channel, Vectors * lanes<floats>);
+    ahead.fetch(fetched_while_measuring<float> * Vectors);
   }
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) {
@@ -64,8 +92,8 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
 /// magnitude. The greatest unsigned pattern is that of the lowest negative number, if there is any; the greatest signed
 /// one that of the highest number, if any is positive; and the least signed one is right for the other cases.
 template <int Vectors, class T>
-TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, row_copies<T> const& copies, float* low,
-                              float* high) {
+TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, row_copies<T> const& copies,
+                              rows_ahead<T>& ahead, float* low, float* high) {
   shorts least[Vectors];
   shorts most[Vectors];
   shorts most_unsigned[Vectors];
@@ -79,12 +107,14 @@ TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, row_
     auto const* const row = reinterpret_cast<std::int16_t const*>(rows[t]) + channel;
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) {
-      shorts const x = load<shorts>(row + v * lanes<shorts>);
+      shorts x = load<shorts>(row + v * lanes<shorts>);
+      hold(x);
       least[v] = min(least[v], x);
       most[v] = max(most[v], x);
       most_unsigned[v] = max_unsigned(most_unsigned[v], x);
     }
     copies.take(rows[t], t, channel, Vectors * lanes<shorts>);
+    ahead.fetch(fetched_while_measuring<T> * Vectors);
   }
   floats poison = all<floats>(0.0F);
 #pragma GCC unroll 8
@@ -103,217 +133,128 @@ TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, row_
 /// are looked at together with some before them. Needs a vector's worth of channels.
 template <int Vectors, class T>
 TIGHTKV_INLINE bool ranges_from(T const* const* rows, int count, int channel, int dim, row_copies<T> const& copies,
-                                float* low, float* high) {
+                                rows_ahead<T>& ahead, float* low, float* high) {
   constexpr int in_vector = 64 / static_cast<int>(sizeof(T));
   bool finite = true;
   for (; channel + Vectors * in_vector <= dim; channel += Vectors * in_vector)
-    finite = ranges_of<Vectors>(rows, count, channel, copies, low, high) && finite;
+    finite = ranges_of<Vectors>(rows, count, channel, copies, ahead, low, high) && finite;
   if constexpr (Vectors > 1) {
-    return ranges_from<Vectors / 2>(rows, count, channel, dim, copies, low, high) && finite;
+    return ranges_from<Vectors / 2>(rows, count, channel, dim, copies, ahead, low, high) && finite;
   } else {
-    if (channel < dim) finite = ranges_of<1>(rows, count, dim - in_vector, copies, low, high) && finite;
+    if (channel < dim) finite = ranges_of<1>(rows, count, dim - in_vector, copies, ahead, low, high) && finite;
     return finite;
   }
 }
 
-/// Measures `count` rows, and copies them to `copies` unless that is null. Returns how many channels count, or -1 where
-/// a row holds a value that is not finite.
+/// Measures the reference, and copies it. Returns how many channels count, or -1 where a row holds a value that is not
+/// finite.
 template <class T>
-inline int measure(vectors, T const* const* rows, int count, int dim, T* copies, lag_channels const& to) {
-  row_copies<T> const taken{copies, dim};
-  if (!ranges_from<vectors::ranges_at_once>(rows, count, 0, dim, taken, to.low, to.scale)) return -1;
+TIGHTKV_INLINE int measure(lag_rows<T> const& at, rows_ahead<T>& ahead, lag_channels const& to) {
+  int const dim = at.dim;
+  float* const low = to.middle;
+  float* const high = to.scale;
+  row_copies<T> const copies{at.copies, dim};
+  if (!ranges_from<vectors::ranges_at_once>(at.reference, at.lag, 0, dim, copies, ahead, low, high)) return -1;
   int channels = 0;
   floats const zero = all<floats>(0.0F);
   for (int c = 0; c < dim; c += lanes<floats>) {
-    if (c + lanes<floats> > dim) {
-      for (int i = dim; i < c + lanes<floats>; ++i) to.low[i] = to.scale[i] = 0.0F;
-    }
-    floats const low = load<floats>(to.low + c);
-    floats const range = load<floats>(to.scale + c) - low;
+    for (int i = dim; i < c + lanes<floats>; ++i) low[i] = high[i] = 0.0F;
+    floats const lowest = load<floats>(low + c);
+    floats const range = load<floats>(high + c) - lowest;
     floats const scale = all<floats>(1.0F) / range;
     // Infinite are the ranges of opposite extremes, and the reciprocals of tiny ranges and of none.
     floats const infinity = all<floats>(__builtin_inff());
     auto const counts = both(both(less(zero, range), less(range, infinity)), less(scale, infinity));
     channels += __builtin_popcount(bits(counts));
-    store(to.low + c, where(counts, low, zero));
+    store(to.middle + c, where(counts, fma(range, all<floats>(0.5F), lowest), zero));
     store(to.scale + c, where(counts, scale, zero));
-    store(to.used + c, where(counts, all<ints>(-1), all<ints>(0)));
   }
   return channels;
 }
 
-/// Rows that will be needed: their lines are asked for one after another. A core that is asked for several at once
-/// drops some, so each waits until the place of the one before it has been through memory twice.
-template <class T>
-struct rows_ahead {
-  T const* const* rows;
-  int count;  // may be 0
-  int bytes;  // of a row
-  int row = 0;
-  int byte = 0;
-
-  TIGHTKV_INLINE void fetch(int lines) {
-    for (; lines > 0 && row < count; --lines) {
-      __builtin_prefetch(reinterpret_cast<char const*>(rows[row]) + byte, 0, 2);
-      byte += 32;
-      __asm__("" : "+m"(byte));
-      byte += 32;
-      __asm__("" : "+m"(byte));
-      if (byte < bytes) continue;
-      byte = 0;
-      ++row;
-    }
-  }
-};
-
-/// Whether rows are converted when they are read. Then that is done once: the first pass leaves in `above` where their
-/// channels lie above the low ends, a vector of each row after another, for the second. To read floats again is faster.
-template <class T>
-inline constexpr bool is_converted = !std::is_same_v<T, float>;
-
-/// Where 16 channels of some rows lie above the low ends.
-template <int Rows, class T>
-TIGHTKV_INLINE void offsets_of(T const* const (&row)[Rows], int c, lag_channels const& from, floats (&x)[Rows]) {
-  floats const low = load<floats>(from.low + c);
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) x[r] = load<floats>(row[r] + c) - low;
-}
-/// The same of the last `count` channels.
-template <int Rows, class T>
-TIGHTKV_INLINE void last_offsets_of(T const* const (&row)[Rows], int c, int count, lag_channels const& from,
-                                    floats (&x)[Rows]) {
-  floats const low = load<floats>(from.low + c);
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) x[r] = load_first<floats>(row[r] + c, count) - low;
-}
-
-/// Adds 16 normalised channels of some rows to their sums.
-template <class T, int Rows>
-TIGHTKV_INLINE void add_normalised(floats const (&x)[Rows], int c, lag_channels const& from, float* above,
-                                   floats (&sum)[Rows]) {
-  floats const scale = load<floats>(from.scale + c);
+/// Adds 16 normalised channels of some rows to their sums, and the squares to those of their squares.
+template <int Rows>
+TIGHTKV_INLINE void add_normalised(floats const (&x)[Rows], int c, channel_scales const& of, floats (&sum)[2 * Rows]) {
+  floats const middle = load<floats>(of.middle + c);
+  floats const scale = load<floats>(of.scale + c);
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
-    if constexpr (is_converted<T>) store(above + c * Rows + r * lanes<floats>, x[r]);
-    sum[r] = fma(x[r], scale, sum[r]);
+    floats const normalised = fma(x[r] - middle, scale, all<floats>(0.0F));
+    sum[r] = sum[r] + normalised;
+    sum[Rows + r] = fma(normalised, normalised, sum[Rows + r]);
   }
 }
 
-/// mean[r] = that of row r's normalised channels.
+/// Of each of some rows the sum of the normalised channels, then of each that of their squares.
 template <int Rows, class T>
-TIGHTKV_INLINE void means_of(T const* const (&row)[Rows], rows_ahead<T>& ahead, int dim, lag_channels const& from,
-                             int channels, float* above, float* mean) {
-  floats sum[Rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) sum[r] = all<floats>(0.0F);
+TIGHTKV_INLINE void sums_of(T const* const* row, rows_ahead<T>& ahead, int dim, channel_scales const& of,
+                            float (&sums)[2 * Rows]) {
+  floats sum[2 * Rows];
+#pragma GCC unroll 16
+  for (int r = 0; r < 2 * Rows; ++r) sum[r] = all<floats>(0.0F);
   floats x[Rows];
   int c = 0;
   for (; c + lanes<floats> <= dim; c += lanes<floats>) {
-    offsets_of(row, c, from, x);
-    add_normalised<T>(x, c, from, above, sum);
-    ahead.fetch(Rows * static_cast<int>(sizeof(T)) / 8);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) x[r] = load<floats>(row[r] + c);
+    add_normalised(x, c, of, sum);
+    ahead.fetch((8 - fetched_while_measuring<T>) * Rows * static_cast<int>(sizeof(T)) / 4);
   }
   if (c < dim) {
-    last_offsets_of(row, c, dim - c, from, x);
-    add_normalised<T>(x, c, from, above, sum);
-  }
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; r += 4) {
-    four const sums = totals(sum[r], sum[r + 1], sum[r + 2], sum[r + 3]);
-    store(mean + r, sums / (four{} + static_cast<float>(channels)));
+    for (int r = 0; r < Rows; ++r) x[r] = load_first<floats>(row[r] + c, dim - c);
+    add_normalised(x, c, of, sum);
   }
+  store_totals(sum, sums);
 }
 
-/// Adds the squares of 16 channels' deviations from the means. `addend(c, x)` is x where a channel counts.
-template <int Rows, class Addend>
-TIGHTKV_INLINE void add_squares(floats const (&x)[Rows], int c, lag_channels const& from,
-                                floats const (&minus_mean)[Rows], Addend addend, floats (&sum)[Rows]) {
-  floats const scale = load<floats>(from.scale + c);
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-    floats const deviation = fma(x[r], scale, addend(c, minus_mean[r]));
-    sum[r] = fma(deviation, deviation, sum[r]);
-  }
-}
-
-/// spread[r] = the unbiased standard deviation of the same channels.
-template <int Rows, class T, class Addend>
-TIGHTKV_INLINE void deviations_of(T const* const (&row)[Rows], rows_ahead<T>& ahead, int dim,
-                                  lag_channels const& from, int channels, float const* mean, Addend addend,
-                                  float const* above, float* spread) {
-  floats sum[Rows];
-  floats minus_mean[Rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-    sum[r] = all<floats>(0.0F);
-    minus_mean[r] = all<floats>(-mean[r]);
-  }
-  floats x[Rows];
-  int const end = is_converted<T> ? dim : dim / lanes<floats> * lanes<floats>;
-  int c = 0;
-  for (; c < end; c += lanes<floats>) {
-    if constexpr (is_converted<T>) {
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) x[r] = load<floats>(above + c * Rows + r * lanes<floats>);
-    } else {
-      offsets_of(row, c, from, x);
-    }
-    add_squares(x, c, from, minus_mean, addend, sum);
-    ahead.fetch(Rows * static_cast<int>(sizeof(T)) / 8);
-  }
-  if (c < dim) {
-    last_offsets_of(row, c, dim - c, from, x);
-    add_squares(x, c, from, minus_mean, addend, sum);
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; r += 4) {
-    four const squares = totals(sum[r], sum[r + 1], sum[r + 2], sum[r + 3]);
-    store(spread + r, sqrt(squares / (four{} + static_cast<float>(channels - 1))));
-  }
-}
-
-struct every_channel {
-  TIGHTKV_INLINE floats operator()(int, floats x) const { return x; }
-};
-struct used_channels {
-  std::int32_t const* used;
-  TIGHTKV_INLINE floats operator()(int c, floats x) const { return as_floats(as_ints(x) & load<ints>(used + c)); }
-};
-
-/// spread[i] = that of row i, not finite where it is none. Fetches the rows `upcoming`, if any, meanwhile. A block of
-/// rows at a time: sums of several rows, because each waits for the one before it, and all means of the block before
-/// the first of them is needed.
-template <class T, class Addend>
-TIGHTKV_INLINE void spreads_with(T const* const* rows, int count, int dim, lag_channels const& from, int channels,
-                                 T const* const* upcoming, float* above, Addend addend, float* spread) {
-  constexpr int at_once = vectors::rows_at_once;
-  constexpr int in_block = lag_channels::rows_of_a_block;
-  int const padded = (dim + lanes<floats> - 1) / lanes<floats> * lanes<floats>;
-  float of_block[in_block];
-  rows_ahead<T> ahead{upcoming, upcoming != nullptr ? count : 0, dim * static_cast<int>(sizeof(T))};
-  for (int t = 0; t < count; t += in_block) {
-    int const found = count - t < in_block ? count - t : in_block;
-    T const* row[in_block];
-    for (int r = 0; r < in_block; ++r) row[r] = rows[t + (r < found ? r : 0)];
-    for (int g = 0; g < found; g += at_once) {
-      auto const& group = reinterpret_cast<T const* const(&)[at_once]>(row[g]);
-      means_of(group, ahead, dim, from, channels, above + g * padded, of_block + g);
-    }
-    for (int g = 0; g < found; g += at_once) {
-      auto const& group = reinterpret_cast<T const* const(&)[at_once]>(row[g]);
-      deviations_of(group, ahead, dim, from, channels, of_block + g, addend, above + g * padded, of_block + g);
-    }
-    for (int r = 0; r < found; ++r) spread[t + r] = of_block[r];
-  }
-}
+/// spread[i] = that of row i, not finite where it is none.
 template <class T>
-inline void spreads_of(vectors, T const* const* rows, int count, int dim, lag_channels const& from, int channels,
-                       T const* const* upcoming, float* spread) {
-  if (channels == dim && dim % lanes<floats> == 0) {
-    spreads_with(rows, count, dim, from, channels, upcoming, from.above, every_channel{}, spread);
-  } else {
-    spreads_with(rows, count, dim, from, channels, upcoming, from.above, used_channels{from.used}, spread);
+TIGHTKV_INLINE void spread_all(lag_rows<T> const& at, rows_ahead<T>& ahead, channel_scales const& of, float* spread) {
+  constexpr int at_once = vectors::rows_at_once;
+  constexpr int in_block = lanes<floats>;
+  floats const each = all<floats>(1.0F / static_cast<float>(of.channels));
+  floats const others = all<floats>(static_cast<float>(of.channels - 1));
+  for (int t = 0; t < at.lag; t += in_block) {
+    int const found = at.lag - t < in_block ? at.lag - t : in_block;
+    T const* row[in_block];
+    for (int r = 0; r < in_block; ++r) row[r] = at.judged[t + (r < found ? r : 0)];
+    float sums[in_block] = {};
+    float squares[in_block] = {};
+    for (int r = 0; r < found; r += at_once) {
+      float both[2 * at_once];
+      sums_of<at_once>(row + r, ahead, at.dim, of, both);
+      std::memcpy(sums + r, both, at_once * sizeof(float));
+      std::memcpy(squares + r, both + at_once, at_once * sizeof(float));
+    }
+
+    floats const sum = load<floats>(sums);
+    floats const square = load<floats>(squares);
+    floats const mean = sum * each;
+    floats const deviations = fma(all<floats>(0.0F) - sum, mean, square);
+    floats const u = sqrt(deviations / others);
+    if (found == in_block) {
+      store(spread + t, u);
+    } else {
+      store_first(spread + t, u, found);
+    }
+    unsigned careful = bits(less(all<floats>(16.0F) * deviations, square)) | bits(is_nan(deviations));
+    for (; careful != 0; careful &= careful - 1) {
+      int const r = __builtin_ctz(careful);
+      if (r < found) spread[t + r] = detail::spread(tightkv::row<T const>{row[r], at.dim}, of);
+    }
   }
+}
+
+/// The same for the judged rows, by the ranges of the reference. False, and nothing is there, where a row of that is
+/// not finite or hardly any channel has a range.
+template <class T>
+inline bool spreads_of(vectors, lag_rows<T> const& at, lag_channels const& scratch, float* spread) {
+  rows_ahead<T> ahead{at.upcoming, at.upcoming != nullptr ? at.lag : 0, at.dim * static_cast<int>(sizeof(T))};
+  int const channels = measure(at, ahead, scratch);
+  if (channels < 2) return false;
+  spread_all(at, ahead, {scratch.middle, scratch.scale, channels}, spread);
+  return true;
 }
 
 /// `detail::softmax` in place. An entry that is not finite becomes NaN and takes no part.

@@ -45,6 +45,12 @@ TIGHTKV_INLINE four totals(floats a, floats b, floats c, floats d) {
   return add_neighbours(add_halves(folded(a), folded(b)), add_halves(folded(c), folded(d)));
 }
 TIGHTKV_INLINE float total(floats x) { return totals(x, x, x, x)[0]; }
+/// to[i] = the sum of x[i], folded by halves.
+template <int Count>
+TIGHTKV_INLINE void store_totals(floats const (&x)[Count], float* to) {
+#pragma GCC unroll 4
+  for (int i = 0; i < Count; i += 4) store(to + i, totals(x[i], x[i + 1], x[i + 2], x[i + 3]));
+}
 
 /// `detail::exp`, lane by lane.
 TIGHTKV_INLINE floats exp(floats x) {

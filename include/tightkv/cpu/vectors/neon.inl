@@ -4,7 +4,7 @@
 
 struct vectors {
   static constexpr int ranges_at_once = 2;
-  static constexpr int rows_at_once = 4;    // whose sums registers have room for
+  static constexpr int rows_at_once = 2;    // whose sums registers have room for
   static constexpr int tile_queries = 6;
   static constexpr int few_queries = 1;  // against four keys
   static constexpr int tile_vectors = 1;  // of keys
@@ -40,6 +40,7 @@ TIGHTKV_INLINE void order_streams() {}
 
 /// Loaded once and kept: compilers would rather load again for each use.
 TIGHTKV_INLINE void hold(native_floats& x) { __asm__("" : "+w"(x)); }
+TIGHTKV_INLINE void hold(native_shorts& x) { __asm__("" : "+w"(x)); }
 
 TIGHTKV_INLINE native_floats fma(native_floats a, native_floats b, native_floats c) {
   return (native_floats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
