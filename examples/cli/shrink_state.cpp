@@ -54,6 +54,13 @@ void check_room(M const& method, plan const& p) {
   }
 }
 
+/// Maps the pages of a file that are not yet: what is fetched ahead from one that is not mapped does not come.
+void map_pages(std::span<std::byte const> bytes) {
+  constexpr std::size_t page = 4096;
+  auto const* const volatile_bytes = static_cast<std::byte const volatile*>(bytes.data());
+  for (std::size_t i = 0; i < bytes.size(); i += page) static_cast<void>(volatile_bytes[i]);
+}
+
 /// The plans of all layers, one after the other. Layers are independent, so each thread takes whole ones: their scores
 /// stay in its cache, and threads come together once.
 template <class F>
@@ -89,6 +96,8 @@ kept_tokens keep_of(engine::thread_pool& pool, method_choice const& choice, llam
       values = llama_state::planes_of<half>(stream, &llama_state::layer::values, heads);
     }
     return layer_by_layer(pool, stream, [&](std::size_t l) {
+      map_pages(stream.layers[l].keys.bytes);
+      if constexpr (!sees_keys_from_outside<M>) map_pages(stream.layers[l].values.bytes);
       auto const decided = [&](auto const& view) { return decide(cpu{}, method, view).plan; };
       auto const decoded = [&](llama_state::tensor llama_state::layer::*which, llama_state::rotation rotation) {
         return llama_state::decoded_rows(stream, std::span(stream.layers).subspan(l, 1), which, heads, rotation);

@@ -61,6 +61,16 @@ TYPED_TEST(fast_lag_scores, are_the_plain_ones_of_rows_far_apart) {
   this->template expect_as_plain<nhd_layout>(keys, this->random(115, head_dim, 13), 7);
 }
 
+// Judged together, in two pieces; the last head has no partition, another none in the second piece.
+TYPED_TEST(fast_lag_scores, are_the_plain_ones_of_heads_side_by_side) {
+  cache<nhd_layout> keys(random_rows<TypeParam>({std::vector<int>(4, 2600), 32}, 16));
+  std::vector<int> const first{3, 0, 2200, 2590};
+  expect_scores_as_plain(4, 2600, [&](auto const& ex, auto out) {
+    auto const rows = keys.plane<TypeParam>();
+    tightkv::lag_scores(ex, tightkv::kv_view(rows, rows), {{first, 100}, 1.0F}, out);
+  });
+}
+
 TYPED_TEST(fast_lag_scores, are_the_plain_ones_without_values) {
   cache<hnd_layout> keys(this->random(90, 64, 5));
   std::vector<int> const first(head_count, 1);

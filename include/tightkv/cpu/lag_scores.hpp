@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <tightkv/core/arithmetic.hpp>
+#include <tightkv/cpu/memory_order.hpp>
 #include <tightkv/cpu/row_table.hpp>
 #include <tightkv/cpu/scratch.hpp>
 #include <tightkv/cpu/vectors.hpp>
@@ -214,6 +215,21 @@ inline void mark_not_judged(lag_partitions const& partitions, int h, int tokens,
   std::fill(score + begin + judged * partitions.lag, score + tokens, unjudged);
 }
 
+/// Heads side by side share lines of memory, unless they begin with one, and its pages. So they are judged together,
+/// partition by partition, if there is room in a cache for three partitions of all heads: otherwise each in turn.
+template <class V>
+int heads_judged_together(V const& view, int lag) {
+  constexpr std::ptrdiff_t room = 512 * 1024;  // bytes
+  using keys_type = decltype(V::keys);
+  if constexpr (has_whole_rows<keys_type>) {
+    auto const between_tokens = token_stride_of_heads_side_by_side(view.keys);
+    if (between_tokens == 0 || lag > room / (6 * between_tokens)) return 1;
+    return std::max(1, view.keys.heads_per_layer());
+  } else {
+    return 1;
+  }
+}
+
 /// How many rows are looked up at once: of so many partitions, at least one.
 inline int partitions_at_once(int lag) noexcept { return std::max(1, 2048 / lag); }
 
@@ -233,10 +249,11 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
   }
 
  private:
-  /// Neighbouring partitions of a head. The rows after them are measured by this piece and scored by the next.
+  /// Neighbouring partitions, so many from number `begin` on, of heads [first, last).
   struct piece {
-    int head;
-    int begin;  // token
+    int first;
+    int last;
+    int begin;
     int partitions;
   };
 
@@ -244,11 +261,14 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
   static std::pmr::vector<piece> cut(V const& view, lag_partitions const& partitions,
                                      std::pmr::memory_resource* memory) {
     int const most = detail::partitions_at_once(partitions.lag);
+    int const together = detail::heads_judged_together(view, partitions.lag);
     std::pmr::vector<piece> pieces(memory);
-    for (int h = 0; h < view.heads(); ++h) {
-      int begin = partitions.first[static_cast<std::size_t>(h)];
-      for (int left = partitions.judged(h, view.tokens(h)); left > 0; left -= most, begin += most * partitions.lag)
-        pieces.push_back({h, begin, std::min(most, left)});
+    for (int first = 0; first < view.heads(); first += together) {
+      int const last = std::min(first + together, view.heads());
+      int judged = 0;
+      for (int h = first; h < last; ++h) judged = std::max(judged, partitions.judged(h, view.tokens(h)));
+      for (int begin = 0; begin < judged; begin += most)
+        pieces.push_back({first, last, begin, std::min(most, judged - begin)});
     }
     return pieces;
   }
@@ -257,12 +277,24 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
   static void score(basic_cpu<F> const& ex, V const& view, piece const& at, lag_scores_fn::parameters const& p,
                     matrix_view<float> out) {
     int const lag = p.partitions.lag;
-    int const end = at.begin + (at.partitions + 1) * lag;
-    float* const score = out.row(at.head) + at.begin;
-
-    detail::lag_scorer<V> scorer(view, p, ex.instructions(), ex.resource());
-    scorer.look_up(at.head, at.begin, end);
-    for (int i = 0; i < at.partitions; ++i) scorer.score(i, score + i * lag);
+    auto const judged = [&](int h) { return p.partitions.judged(h, view.tokens(h)) - at.begin; };
+    auto const first_row = [&](int h) { return p.partitions.first[static_cast<std::size_t>(h)] + at.begin * lag; };
+    std::pmr::vector<detail::lag_scorer<V>> scorers(ex.resource());
+    scorers.reserve(static_cast<std::size_t>(at.last - at.first));
+    for (int h = at.first; h < at.last; ++h) {
+      scorers.emplace_back(view, p, ex.instructions(), ex.resource());
+      if (judged(h) <= 0) continue;
+      // The partition after the last is its reference; one more belongs to the piece that is next, as a rule.
+      auto const rows =
+          std::min<std::ptrdiff_t>(view.tokens(h) - first_row(h), (at.partitions + 2) * std::ptrdiff_t{lag});
+      scorers.back().look_up(h, first_row(h), first_row(h) + static_cast<int>(rows));
+    }
+    for (int i = 0; i < at.partitions; ++i) {
+      for (int h = at.first; h < at.last; ++h) {
+        if (i < judged(h))
+          scorers[static_cast<std::size_t>(h - at.first)].score(i, out.row(h) + first_row(h) + i * lag);
+      }
+    }
   }
 };
 

@@ -12,6 +12,20 @@
 
 namespace tightkv::detail {
 
+/// Bytes from a token to the next where the heads of a layer lie side by side; 0 where they do not.
+template <class P>
+requires has_whole_rows<P> std::ptrdiff_t token_stride_of_heads_side_by_side(P const& rows) {
+  if (rows.heads() == 0 || rows.heads_per_layer() < 2 || rows.tokens(0) < 2 || rows.tokens(1) < 1) return 0;
+  auto const distance = [](auto const* a, auto const* b) {
+    return std::max(reinterpret_cast<std::uintptr_t>(a), reinterpret_cast<std::uintptr_t>(b)) -
+           std::min(reinterpret_cast<std::uintptr_t>(a), reinterpret_cast<std::uintptr_t>(b));
+  };
+  auto const head = rows.head(0);
+  auto const between_tokens = distance(head[0].data, head[1].data);
+  bool const side_by_side = distance(head[0].data, rows.head(1)[0].data) < between_tokens;
+  return side_by_side ? static_cast<std::ptrdiff_t>(between_tokens) : 0;
+}
+
 /// Cuts a plane into pieces of at most `most` rows: as a rule of one head each. Where the heads of a layer lie side by
 /// side, or in pages, a piece has some tokens of all of them, page by page: who reads such a layer one head after
 /// another comes to each page of memory many times, for a few lines each.
@@ -74,13 +88,7 @@ class memory_order {
   template <class Head>
   void look_at(Head const& head) {
     if constexpr (requires { head.page_size(); }) page_ = head.page_size();
-    if (rows_.heads_per_layer() < 2 || head.tokens() < 2 || rows_.tokens(1) < 1) return;
-    auto const distance = [&](auto const* a, auto const* b) {
-      return std::max(reinterpret_cast<std::uintptr_t>(a), reinterpret_cast<std::uintptr_t>(b)) -
-             std::min(reinterpret_cast<std::uintptr_t>(a), reinterpret_cast<std::uintptr_t>(b));
-    };
-    auto const* const next_head = rows_.head(1)[0].data;
-    heads_side_by_side_ = distance(head[0].data, next_head) < distance(head[0].data, head[1].data);
+    heads_side_by_side_ = token_stride_of_heads_side_by_side(rows_) > 0;
   }
 
   static constexpr int no_pages = 1 << 30;  // tokens

@@ -17,23 +17,40 @@ TIGHTKV_INLINE floats store_values(float* to, shorts patterns, floats poison) {
 /// that is asked for several at once drops some, so each waits until the place of the one before it has been through
 /// memory.
 template <class T>
-struct rows_ahead {
-  T const* const* rows;
-  int count;  // may be 0
-  int bytes;  // of a row
-  int row = 0;
-  int byte = 0;
-  int due = 0;  // eighths of a line
+class rows_ahead {
+ public:
+  rows_ahead(T const* const* rows, int count, int bytes)
+      : rows_(rows), count_(count), bytes_(bytes), byte_(count > 0 ? -place_in_line(rows[0]) : 0) {
+    int const lines = (bytes_ - byte_ + line - 1) / line;
+    price_ = 8 * bytes_ / lines;
+  }
 
-  TIGHTKV_INLINE void fetch(int eighths) {
-    for (due += eighths; due >= 8 && row < count; due -= 8) {
-      __builtin_prefetch(reinterpret_cast<char const*>(rows[row]) + byte, 0, 2);
-      int next = byte + 64;
+  /// Where `done` eighths of a byte of the rows have been looked at, in one of the ways in which they are.
+  TIGHTKV_INLINE void fetch(int done) {
+    for (due_ += done; due_ >= price_ && row_ < count_; due_ -= price_) {
+      __builtin_prefetch(reinterpret_cast<char const*>(rows_[row_]) + byte_, 0, 2);
+      int next = byte_ + line;
       __asm__("" : "+m"(next));
-      byte = next < bytes ? next : 0;
-      row += byte == 0 ? 1 : 0;
+      byte_ = next;
+      if (next < bytes_) continue;
+      ++row_;
+      byte_ = row_ < count_ ? -place_in_line(rows_[row_]) : 0;
     }
   }
+
+ private:
+  static constexpr int line = 64;
+  TIGHTKV_INLINE static int place_in_line(T const* p) {
+    return static_cast<int>(reinterpret_cast<std::uintptr_t>(p) % line);
+  }
+
+  T const* const* rows_;
+  int count_;  // may be 0
+  int bytes_;  // of a row
+  int price_;  // of a line
+  int row_ = 0;
+  int byte_;
+  int due_ = 0;
 };
 /// How many eighths of the lines are asked for while ranges are taken, which is quicker with 16-bit types; the others
 /// while rows are added up.
@@ -77,7 +94,7 @@ TIGHTKV_INLINE bool ranges_of(float const* const* rows, int count, int channel, 
       poison[v] = fma(x, all<floats>(0.0F), poison[v]);  // stays 0 as long as all are finite
     }
     copies.take(rows[t], t, channel, Vectors * lanes<floats>);
-    ahead.fetch(fetched_while_measuring<float> * Vectors);
+    ahead.fetch(fetched_while_measuring<float> * Vectors * 64);
   }
 #pragma GCC unroll 8
   for (int v = 0; v < Vectors; ++v) {
@@ -114,7 +131,7 @@ TIGHTKV_INLINE bool ranges_of(T const* const* rows, int count, int channel, row_
       most_unsigned[v] = max_unsigned(most_unsigned[v], x);
     }
     copies.take(rows[t], t, channel, Vectors * lanes<shorts>);
-    ahead.fetch(fetched_while_measuring<T> * Vectors);
+    ahead.fetch(fetched_while_measuring<T> * Vectors * 64);
   }
   floats poison = all<floats>(0.0F);
 #pragma GCC unroll 8
@@ -198,7 +215,7 @@ TIGHTKV_INLINE void sums_of(T const* const* row, rows_ahead<T>& ahead, int dim, 
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) x[r] = load<floats>(row[r] + c);
     add_normalised(x, c, of, sum);
-    ahead.fetch((8 - fetched_while_measuring<T>) * Rows * static_cast<int>(sizeof(T)) / 4);
+    ahead.fetch((8 - fetched_while_measuring<T>) * Rows * lanes<floats> * static_cast<int>(sizeof(T)));
   }
   if (c < dim) {
 #pragma GCC unroll 8
@@ -250,7 +267,7 @@ TIGHTKV_INLINE void spread_all(lag_rows<T> const& at, rows_ahead<T>& ahead, chan
 /// not finite or hardly any channel has a range.
 template <class T>
 inline bool spreads_of(vectors, lag_rows<T> const& at, lag_channels const& scratch, float* spread) {
-  rows_ahead<T> ahead{at.upcoming, at.upcoming != nullptr ? at.lag : 0, at.dim * static_cast<int>(sizeof(T))};
+  rows_ahead<T> ahead(at.upcoming, at.upcoming != nullptr ? at.lag : 0, at.dim * static_cast<int>(sizeof(T)));
   int const channels = measure(at, ahead, scratch);
   if (channels < 2) return false;
   spread_all(at, ahead, {scratch.middle, scratch.scale, channels}, spread);

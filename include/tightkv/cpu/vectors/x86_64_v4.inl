@@ -82,15 +82,20 @@ TIGHTKV_INLINE four folded(native_floats x) {
   return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
 }
 
+/// Two quarters of `a`, then of `b`.
+template <int Which>
+TIGHTKV_INLINE floats quarters_of(floats a, floats b) {
+  return _mm512_maskz_shuffle_f32x4(every, a, b, Which);
+}
 /// Sixteen at once need fewer instructions than four times four. Each step adds the halves of what is left of a sum.
 TIGHTKV_INLINE void store_totals(floats const (&x)[16], float* to) {
+  constexpr int first_half = 0x44, last_half = 0xee, even = 0x88, odd = 0xdd;
   floats fours[4];  // fours[i]: four lanes each of x[i], x[4 + i], x[8 + i], x[12 + i]
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    floats const a = _mm512_shuffle_f32x4(x[i], x[4 + i], 0x44) + _mm512_shuffle_f32x4(x[i], x[4 + i], 0xee);
-    floats const b =
-        _mm512_shuffle_f32x4(x[8 + i], x[12 + i], 0x44) + _mm512_shuffle_f32x4(x[8 + i], x[12 + i], 0xee);
-    fours[i] = _mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xdd);
+    floats const a = quarters_of<first_half>(x[i], x[4 + i]) + quarters_of<last_half>(x[i], x[4 + i]);
+    floats const b = quarters_of<first_half>(x[8 + i], x[12 + i]) + quarters_of<last_half>(x[8 + i], x[12 + i]);
+    fours[i] = quarters_of<even>(a, b) + quarters_of<odd>(a, b);
   }
   floats pairs[2];
 #pragma GCC unroll 2
@@ -98,7 +103,8 @@ TIGHTKV_INLINE void store_totals(floats const (&x)[16], float* to) {
     auto const a = (__m512d)fours[2 * i], b = (__m512d)fours[2 * i + 1];
     pairs[i] = (floats)_mm512_maskz_unpacklo_pd(0xff, a, b) + (floats)_mm512_maskz_unpackhi_pd(0xff, a, b);
   }
-  store(to, _mm512_shuffle_ps(pairs[0], pairs[1], 0x88) + _mm512_shuffle_ps(pairs[0], pairs[1], 0xdd));
+  store(to, _mm512_maskz_shuffle_ps(every, pairs[0], pairs[1], even) +
+                _mm512_maskz_shuffle_ps(every, pairs[0], pairs[1], odd));
 }
 
 // Compressing to a register and storing under a mask: compressing straight to memory is slow on Zen 4.
