@@ -90,8 +90,8 @@ def main():
         # Of a page's alignment: to some other addresses some processors copy half as fast.
         buffer = memoryview(mmap.mmap(-1, 1 << 20))
         buffer[:] = bytes(len(buffer))
-        print("| method | floor: read + write | shrink | x floor | map and parse | decide | write | start and end |")
-        print("|---|---|---|---|---|---|---|---|")
+        print("| method | floor: read + write | shrink | x floor | map and parse | decide and write | start and end |")
+        print("|---|---|---|---|---|---|---|")
         for method in ("streaming_llm", "l2_norm", "key_diff", "lag_kv"):
             command = [given.tightkv, "shrink", slot, target, "--kv-heads", given.kv_heads, "--method", method, "--set",
                        f"keep={KEEP}", "--threads", given.threads, "--json"]
@@ -101,12 +101,12 @@ def main():
                 floors.append(floor(slot, target, first["bytes_after"], buffer))
                 wall, said = shrink(command, target)
                 walls.append(wall)
-                parts.append([said["ms"][k] for k in ("read", "decide", "write")])
+                parts.append([said["ms"][k] for k in ("read", "shrink")])
             read, write = (statistics.median(f[i] for f in floors) for i in (0, 1))
             wall = statistics.median(walls)
-            part = [statistics.median(p[i] for p in parts) for i in range(3)]
+            part = [statistics.median(p[i] for p in parts) for i in range(2)]
             print(f"| {method} | {read:.1f} + {write:.1f} | {wall:.1f} | {wall / (read + write):.2f} | {part[0]:.1f} | "
-                  f"{part[1]:.1f} | {part[2]:.1f} | {wall - sum(part):.1f} |", flush=True)
+                  f"{part[1]:.1f} | {wall - sum(part):.1f} |", flush=True)
 
 
 if __name__ == "__main__":

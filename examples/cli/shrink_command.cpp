@@ -14,6 +14,7 @@
 
 #include "cache_model.hpp"
 #include "commands.hpp"
+#include "executor_types.hpp"
 #include "mapped_file.hpp"
 #include "paths.hpp"
 #include "shrink_state.hpp"
@@ -81,15 +82,16 @@ std::size_t kv_bytes_of(llama_state::stream const& s) {
   return bytes;
 }
 
-ordered_json describe(llama_state::stream const& s, kept_tokens const& kept, row_reading const& reading) {
+ordered_json describe(llama_state::stream const& s, plan const& kept, std::ptrdiff_t nan_scores,
+                      protected_tokens const& whatever, row_reading const& reading) {
   auto const& first = s.layers.front();
-  int const tokens = s.tokens(), after = kept.plan.after(0);
-  auto const heads = static_cast<std::ptrdiff_t>(kept.plan.heads());
+  int const tokens = s.tokens(), after = kept.after(0);
+  auto const heads = static_cast<std::ptrdiff_t>(kept.heads());
   auto const bytes = kv_bytes_of(s);
   return {{"tokens", tokens},
           {"kept", after},
           {"positions", {s.last - after + 1, s.last}},
-          {"protected", {{"sink", kept.whatever.sink}, {"recent", kept.whatever.recent}}},
+          {"protected", {{"sink", whatever.sink}, {"recent", whatever.recent}}},
           {"layers", s.layers.size()},
           {"kv_heads", reading.kv_heads},
           {"key_type", gguf::name_of(first.keys.type)},
@@ -98,7 +100,7 @@ ordered_json describe(llama_state::stream const& s, kept_tokens const& kept, row
           {"rows_after", heads * after},
           {"kv_bytes_before", bytes},
           {"kv_bytes_after", bytes / static_cast<std::size_t>(tokens) * static_cast<std::size_t>(after)},
-          {"nan_scores", kept.plan.nan_scores}};
+          {"nan_scores", nan_scores}};
 }
 
 void print(ordered_json const& report) {
@@ -120,8 +122,8 @@ void print(ordered_json const& report) {
     std::cout << "  layers with a sliding window: " << report["window_bytes"] << " bytes, copied\n";
   }
   auto const& ms = report["ms"];
-  std::cout << std::fixed << std::setprecision(1) << "  read " << ms["read"].get<double>() << " ms, decide "
-            << ms["decide"].get<double>() << " ms, write " << ms["write"].get<double>() << " ms\n";
+  std::cout << std::fixed << std::setprecision(1) << "  read " << ms["read"].get<double>() << " ms, decide and write "
+            << ms["shrink"].get<double>() << " ms\n";
 }
 
 /// Memory that was used once is kept: each time the heap grows or shrinks, threads that map the state's pages wait.
@@ -154,20 +156,24 @@ void run(options const& given) {
                       {"streams", ordered_json::array()}};
   double const read = clock.lap();
 
-  std::vector<plan> plans;
-  for (auto const* const s : streams) {
-    auto kept = keep_of(pool, given.methods.front(), *s, reading);
-    report["streams"].push_back(describe(*s, kept, reading));
-    plans.push_back(std::move(kept.plan));
+  std::vector<layer_chooser> choosers;
+  for (auto const* const s : streams) choosers.push_back(chooser_of(given.methods.front(), *s, reading));
+  std::vector<plan> plans(streams.size());
+  std::vector<stream_plan> kept;
+  for (std::size_t i = 0; i < streams.size(); ++i) kept.emplace_back(pool, choosers[i], *streams[i], plans[i]);
+  llama_state::smaller const after(state, plans, llama_state::decided_later{});
+  write_file_unordered(given.output, after.size(), [&](auto const& put) {
+    after.write_layers(
+        executor_type{engine::lent_pool{pool}},
+        [&](std::size_t stream, int layer) { kept[stream].decide(static_cast<std::size_t>(layer)); }, put);
+  });
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    report["streams"].push_back(describe(*streams[i], plans[i], kept[i].nan_scores(), choosers[i].whatever, reading));
   }
-  llama_state::smaller const after(state, plans);
-  double const decide = clock.lap();
-
-  write_state(pool, given.output, after);
   report["bytes_before"] = file.bytes().size();
   report["bytes_after"] = after.size();
   report["window_bytes"] = state.window.bytes.size();
-  report["ms"] = {{"read", read}, {"decide", decide}, {"write", clock.lap()}};
+  report["ms"] = {{"read", read}, {"shrink", clock.lap()}};
   if (given.json) {
     std::cout << report.dump() << '\n';
   } else {

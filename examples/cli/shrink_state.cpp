@@ -9,11 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include <tightkv/interop/file.hpp>
 #include <tightkv/methods/compress.hpp>
 #include <tightkv/view/kv_view.hpp>
-
-#include "executor_types.hpp"
 
 namespace tightkv::cli {
 namespace {
@@ -61,44 +58,24 @@ void map_pages(std::span<std::byte const> bytes) {
   for (std::size_t i = 0; i < bytes.size(); i += page) static_cast<void>(volatile_bytes[i]);
 }
 
-/// The plans of all layers, one after the other. Layers are independent, so each thread takes whole ones: their scores
-/// stay in its cache, and threads come together once.
-template <class F>
-plan layer_by_layer(engine::thread_pool& pool, llama_state::stream const& stream, F const& plan_of) {
-  std::vector<plan> plans(stream.layers.size());
-  pool.run(static_cast<int>(plans.size()), [&](int l) {
-    auto const i = static_cast<std::size_t>(l);
-    plans[i] = plan_of(i);
-  });
-  std::vector<int> before, after;
-  for (auto const& p : plans) {
-    before.insert(before.end(), p.lengths_before().begin(), p.lengths_before().end());
-    after.insert(after.end(), p.lengths().begin(), p.lengths().end());
-  }
-  plan all(before, after);
-  int head = 0;
-  for (auto const& p : plans) {
-    for (int h = 0; h < p.heads(); ++h, ++head) std::ranges::copy(p.kept(h), all.kept(head).begin());
-    all.nan_scores += p.nan_scores;
-  }
-  return all;
-}
-
 }  // namespace
 
-kept_tokens keep_of(engine::thread_pool& pool, method_choice const& choice, llama_state::stream const& stream,
-                    row_reading const& reading) {
-  auto const plan_of = [&]<class M>(M const& method) {
+layer_chooser chooser_of(method_choice const& choice, llama_state::stream const& stream, row_reading const& reading) {
+  auto const plans_by = [&]<class M>(M const& method) {
     int const heads = reading.kv_heads;
     auto const keys = llama_state::planes_of<half>(stream, &llama_state::layer::keys, heads);
     std::vector<plane<half const>> values;
     if constexpr (!sees_keys_from_outside<M>) {
       values = llama_state::planes_of<half>(stream, &llama_state::layer::values, heads);
     }
-    return layer_by_layer(pool, stream, [&](std::size_t l) {
+    return [&stream, &method, reading, heads, keys, values](std::size_t l) {
       map_pages(stream.layers[l].keys.bytes);
       if constexpr (!sees_keys_from_outside<M>) map_pages(stream.layers[l].values.bytes);
-      auto const decided = [&](auto const& view) { return decide(cpu{}, method, view).plan; };
+      auto const decided = [&](auto const& view) {
+        auto p = decide(cpu{}, method, view).plan;
+        check_room(method, p);
+        return p;
+      };
       auto const decoded = [&](llama_state::tensor llama_state::layer::*which, llama_state::rotation rotation) {
         return llama_state::decoded_rows(stream, std::span(stream.layers).subspan(l, 1), which, heads, rotation);
       };
@@ -110,14 +87,12 @@ kept_tokens keep_of(engine::thread_pool& pool, method_choice const& choice, llam
         return decided(any_rows{decoded(&llama_state::layer::keys, reading.rotation),
                                 decoded(&llama_state::layer::values, reading.rotation)});
       }
-    });
+    };
   };
   return std::visit(
-      [&]<class M>(M const& method) -> kept_tokens {
+      [&]<class M>(M const& method) -> layer_chooser {
         if constexpr (method_for<M, cpu, any_rows>) {
-          auto kept = plan_of(method);
-          check_room(method, kept);
-          return {std::move(kept), protected_by(method, stream.tokens())};
+          return {plans_by(method), protected_by(method, stream.tokens())};
         } else {
           detail::refuse(method.info.name, "looks at queries, which a saved state does not have",
                          {{"needs", std::string(method.info.needs)}});
@@ -126,9 +101,34 @@ kept_tokens keep_of(engine::thread_pool& pool, method_choice const& choice, llam
       choice.method());
 }
 
-void write_state(engine::thread_pool& pool, std::string const& path, llama_state::smaller const& state) {
-  write_file_unordered(path, state.size(),
-                       [&](auto const& put) { state.write_pieces(executor_type{engine::lent_pool{pool}}, put); });
+stream_plan::stream_plan(engine::thread_pool& pool, layer_chooser const& chooser, llama_state::stream const& stream,
+                         plan& all)
+    : chooser_(&chooser),
+      decided_(std::min(stream.layers.size(), static_cast<std::size_t>(pool.threads()))),
+      all_(&all),
+      nans_(stream.layers.size()) {
+  std::vector<plan> first(decided_);
+  pool.run(static_cast<int>(decided_), [&](int l) {
+    auto const i = static_cast<std::size_t>(l);
+    first[i] = chooser.plan_of(i);
+  });
+  auto const heads = stream.layers.size() * static_cast<std::size_t>(first.front().heads());
+  all = plan(std::vector<int>(heads, stream.tokens()), std::vector<int>(heads, first.front().after(0)));
+  for (std::size_t l = 0; l < decided_; ++l) fill_in(l, first[l]);
+}
+
+void stream_plan::decide(std::size_t layer) {
+  if (layer >= decided_) fill_in(layer, chooser_->plan_of(layer));
+}
+
+void stream_plan::fill_in(std::size_t layer, plan const& of_layer) {
+  for (int h = 0; h < of_layer.heads(); ++h) {
+    detail::expects(of_layer.after(h) == all_->after(0), "shrink",
+                    "all heads of all layers must keep the same number of tokens", "kept", of_layer.after(h), "first",
+                    all_->after(0));
+    std::ranges::copy(of_layer.kept(h), all_->kept(static_cast<int>(layer) * of_layer.heads() + h).begin());
+  }
+  nans_[layer] = of_layer.nan_scores;
 }
 
 }  // namespace tightkv::cli

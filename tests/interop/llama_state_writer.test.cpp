@@ -129,11 +129,11 @@ TEST(llama_state_writer, pieces_are_the_same_bytes) {
   basic_cpu const threads{on_pool{pool}};
   std::vector<std::byte> whole(after.size());
   after.write(cpu{}, whole);
-  auto const joined_by = [&](auto const& ex) {
+  auto const joined = [&](auto const& write) {
     std::vector<std::byte> joined(after.size());
     std::size_t pieces = 0, put_in_all = 0;
     std::atomic<int> putting = 0;
-    after.write_pieces(ex, [&](std::size_t offset, std::span<std::byte const> piece) {
+    write([&](std::size_t offset, std::span<std::byte const> piece) {
       EXPECT_EQ(++putting, 1);
       EXPECT_TRUE(piece.size() <= 2 << 20 || piece.data() == window.data());
       std::ranges::copy(piece, joined.begin() + static_cast<std::ptrdiff_t>(offset));
@@ -145,8 +145,26 @@ TEST(llama_state_writer, pieces_are_the_same_bytes) {
     EXPECT_EQ(put_in_all, after.size());
     return joined;
   };
-  EXPECT_TRUE(joined_by(backwards) == whole);
-  EXPECT_TRUE(joined_by(threads) == whole);
+  EXPECT_TRUE(joined([&](auto const& put) { after.write_pieces(backwards, put); }) == whole);
+  EXPECT_TRUE(joined([&](auto const& put) { after.write_pieces(threads, put); }) == whole);
+
+  // Layer by layer, what is kept being known only when its turn has come.
+  auto const by_layers = [&](auto const& ex) {
+    std::vector plans_to_be{plan(plans[0].lengths_before(), plans[0].lengths())};
+    llama_state::smaller const undecided{state, plans_to_be, llama_state::decided_later{}};
+    EXPECT_EQ(undecided.size(), after.size());
+    return joined([&](auto const& put) {
+      undecided.write_layers(
+          ex,
+          [&](std::size_t s, int layer) {
+            for (int h = layer * made.kv_heads; h < (layer + 1) * made.kv_heads; ++h)
+              std::ranges::copy(plans[s].kept(h), plans_to_be[s].kept(h).begin());
+          },
+          put);
+    });
+  };
+  EXPECT_TRUE(by_layers(backwards) == whole);
+  EXPECT_TRUE(by_layers(threads) == whole);
 }
 
 TEST(llama_state_writer, rows_of_every_type_move_as_bytes) {
@@ -234,6 +252,22 @@ TEST_F(llama_state_plans, that_do_not_fit_are_refused) {
   EXPECT_THAT(refusal({plan::of({6, 6, 6, 6}, {{1, 0}, {0, 1}, {0, 1}, {0, 1}})}), HasSubstr("ascend"));
   stream_of_cells const finer{.kv_heads = 16};
   EXPECT_THAT(refusal({plan_for(finer, 1)}), HasSubstr("whole blocks of each KV head"));
+}
+
+TEST_F(llama_state_plans, decided_out_of_order_are_refused_when_their_layer_is_written) {
+  std::vector plans{plan::of({6, 6, 6, 6}, {{0, 1}, {0, 1}, {0, 1}, {0, 1}})};
+  llama_state::smaller const after{state, plans, llama_state::decided_later{}};
+  std::size_t put = 0;
+  auto const decide = [&](std::size_t s, int layer) {
+    if (layer == 1) plans[s].kept(3)[0] = 6;
+  };
+  try {
+    after.write_layers(cpu{}, decide, [&](std::size_t, std::span<std::byte const> piece) { put += piece.size(); });
+    ADD_FAILURE() << "accepted";
+  } catch (bad_argument const& e) {
+    EXPECT_THAT(e.what(), HasSubstr("ascend"));
+  }
+  EXPECT_LT(put, after.size());
 }
 
 TEST_F(llama_state_plans, need_memory_of_the_right_size) {

@@ -110,6 +110,9 @@ struct copied {
 
 }  // namespace detail
 
+/// That the rows of the plans are decided while the state is written.
+struct decided_later {};
+
 /// A state with fewer tokens, not yet written.
 ///
 ///     tightkv::llama_state::smaller const after{state, plans};
@@ -127,7 +130,11 @@ struct copied {
 /// numbers or nothing, or its heads cut a row's blocks in two.
 class smaller {
  public:
-  smaller(contents const& state, std::span<plan const> plans) {
+  smaller(contents const& state, std::span<plan const> plans) : smaller(state, plans, decided_later{}) {
+    for (auto const& p : plans) tightkv::detail::check_ascending("llama_state", p);
+  }
+  /// Only the lengths of the plans are known yet: for `write_layers`.
+  smaller(contents const& state, std::span<plan const> plans, decided_later) {
     add(detail::copied{state.head});
     add(detail::copied{state.base.bytes.first(sizeof(std::uint32_t))});  // the number of streams
     std::size_t used = 0;
@@ -138,7 +145,8 @@ class smaller {
       }
       detail::expects(used < plans.size(), "llama_state", "needs a plan for each stream with tokens", "plans",
                       plans.size());
-      add(s, plans[used++]);
+      add(s, used, plans[used]);
+      ++used;
     }
     detail::expects(used == plans.size(), "llama_state", "needs a plan for each stream with tokens", "plans",
                     plans.size(), "streams", used);
@@ -162,28 +170,32 @@ class smaller {
   /// be called from any of the executor's threads, though never from two at once: while one puts, the others make.
   template <executor E, class Put>
   void write_pieces(E const& ex, Put&& put) const {
-    auto const begins = pieces();
-    int const count = static_cast<int>(begins.size()) - 1;
-    std::atomic<int> next = 0;
-    std::mutex putting;
-    // Each thread that comes makes pieces until there are none, in memory of its own that stays warm.
-    ex.for_each_index(std::min(count, 64), [&](int) {
-      std::optional<tightkv::detail::scratch<std::byte>> memory;
-      for (int i = next++; i < count; i = next++) {
-        auto const begin = begins[static_cast<std::size_t>(i)], end = begins[static_cast<std::size_t>(i) + 1];
-        auto const start = parts_[begin].at;
-        auto const* const there = piece_that_is_there(begin, end);
-        std::span<std::byte const> piece;
-        if (there != nullptr) {
-          piece = there->from;
-        } else {
-          if (!memory) memory.emplace(largest_piece(begins) + 2 * page, ex.resource());
-          auto* const made = congruent(memory->data(), start);
-          for (auto j = begin; j < end; ++j) parts_[j].write(made + (parts_[j].at - start));
-          piece = std::span<std::byte const>(made, end_of(end - 1) - start);
-        }
-        std::scoped_lock const alone{putting};
-        put(start, piece);
+    auto const all = cut({0, parts_.size()});
+    in_turns(ex, all.size(), largest(all), put, [&](std::size_t i, auto const& write) { write(all[i]); });
+  }
+
+  /// The same where rows are decided meanwhile: `decide(stream, layer)` fills in what the heads of that layer keep, in
+  /// the plan of that stream, and the layer is written by the same thread, while its rows are in that thread's cache.
+  ///
+  ///     tightkv::llama_state::smaller const after{state, plans, tightkv::llama_state::decided_later{}};
+  ///     after.write_layers(ex, [&](std::size_t s, int l) { fill(plans[s], l); }, put);
+  ///
+  /// `decide` may be called from several threads at once. Throws `bad_argument` when it leaves tokens out of order;
+  /// some pieces have been put then.
+  template <executor E, class Decide, class Put>
+  void write_layers(E const& ex, Decide&& decide, Put&& put) const {
+    auto const others = cut_beside_layers();
+    auto most = largest(others);
+    for (auto const& l : layers_) most = std::max({most, largest(cut(l.keys)), largest(cut(l.values))});
+    in_turns(ex, layers_.size() + others.size(), most, put, [&](std::size_t i, auto const& write) {
+      if (i >= layers_.size()) return write(others[i - layers_.size()]);
+      auto const& l = layers_[i];
+      decide(l.stream, l.number);
+      for (int h = 0; h < l.heads; ++h) {
+        tightkv::detail::check_ascending("llama_state", *l.kept, l.number * l.heads + h);
+      }
+      for (auto const parts : {l.keys, l.values}) {
+        for (auto const& p : cut(parts)) write(p);
       }
     });
   }
@@ -198,24 +210,45 @@ class smaller {
     }
   };
 
+  /// Parts [begin, end).
+  struct piece {
+    std::size_t begin;
+    std::size_t end;
+  };
+  struct kept_layer {
+    std::size_t stream;  // of those with tokens
+    int number;
+    int heads;
+    plan const* kept;
+    piece keys;
+    piece values;
+  };
+
   template <class Part>
   void add(Part const& what) {
     parts_.push_back({size_, what});
     size_ += what.bytes();
   }
 
-  void add(stream const& s, plan const& p) {
+  void add(stream const& s, std::size_t number, plan const& p) {
     int const layers = static_cast<int>(s.layers.size());
     int const heads = p.heads() / layers;
     check(s, p, heads);
     add(detail::cell_table{&s, p.after(0)});
     add(detail::copied{{s.cells.data() + s.cells.size(), 2 * sizeof(std::uint32_t)}});  // transposed or not, layers
-    for (auto const which : {&layer::keys, &layer::values}) {
-      for (int l = 0; l < layers; ++l) {
-        auto const& t = s.layers[static_cast<std::size_t>(l)].*which;
-        add(detail::copied{{t.bytes.data() - header_bytes, header_bytes}});
-        add_rows({&t, s.order, &p, l * heads, heads, 0, static_cast<std::size_t>(p.after(l * heads))});
-      }
+    auto const add_tensor = [&](tensor const& t, int l) {
+      auto const begin = parts_.size();
+      add(detail::copied{{t.bytes.data() - header_bytes, header_bytes}});
+      add_rows({&t, s.order, &p, l * heads, heads, 0, static_cast<std::size_t>(p.after(l * heads))});
+      return piece{begin, parts_.size()};
+    };
+    auto const first = layers_.size();
+    for (int l = 0; l < layers; ++l) {
+      layers_.push_back({number, l, heads, &p, add_tensor(s.layers[static_cast<std::size_t>(l)].keys, l), {}});
+    }
+    for (int l = 0; l < layers; ++l) {
+      auto const i = static_cast<std::size_t>(l);
+      layers_[first + i].values = add_tensor(s.layers[i].values, l);
     }
   }
 
@@ -231,28 +264,72 @@ class smaller {
 
   std::size_t end_of(std::size_t i) const noexcept { return i + 1 < parts_.size() ? parts_[i + 1].at : size_; }
 
-  /// Where pieces of about a megabyte begin, and the last one's end.
-  std::vector<std::size_t> pieces() const {
+  /// Pieces of about a megabyte.
+  std::vector<piece> cut(piece const& all) const {
     constexpr std::size_t large = std::size_t{1} << 20;
-    std::vector<std::size_t> begins{0};
-    for (std::size_t i = 1; i < parts_.size(); ++i) {
-      if (end_of(i) - parts_[begins.back()].at > large) begins.push_back(i);
+    std::vector<piece> pieces;
+    for (auto i = all.begin; i < all.end; ++i) {
+      if (pieces.empty() || end_of(i) - parts_[pieces.back().begin].at > large) pieces.push_back({i, i});
+      pieces.back().end = i + 1;
     }
-    begins.push_back(parts_.size());
-    return begins;
+    return pieces;
+  }
+  std::vector<piece> cut_beside_layers() const {
+    std::vector<bool> of_layer(parts_.size() + 1);
+    for (auto const& l : layers_) {
+      for (auto const parts : {l.keys, l.values}) {
+        for (auto i = parts.begin; i < parts.end; ++i) of_layer[i] = true;
+      }
+    }
+    of_layer.back() = true;
+    std::vector<piece> pieces;
+    for (std::size_t i = 0, begin = 0; i <= parts_.size(); ++i) {
+      if (!of_layer[i]) continue;
+      auto const more = cut({begin, i});
+      pieces.insert(pieces.end(), more.begin(), more.end());
+      begin = i + 1;
+    }
+    return pieces;
+  }
+
+  /// Calls `work(i, write)` for each i below `count`; `write` makes a piece, of at most so many bytes, and puts it.
+  /// Each thread that comes works until nothing is left, in memory of its own that stays warm.
+  template <class E, class Put, class Work>
+  void in_turns(E const& ex, std::size_t count, std::size_t bytes, Put& put, Work const& work) const {
+    constexpr std::size_t most_threads = 64;
+    std::atomic<std::size_t> next = 0;
+    std::mutex putting;
+    ex.for_each_index(static_cast<int>(std::min(count, most_threads)), [&](int) {
+      std::optional<tightkv::detail::scratch<std::byte>> memory;
+      auto const write = [&](piece const& p) {
+        auto const start = parts_[p.begin].at;
+        auto const* const there = piece_that_is_there(p);
+        std::span<std::byte const> made;
+        if (there != nullptr) {
+          made = there->from;
+        } else {
+          if (!memory) memory.emplace(bytes + 2 * page, ex.resource());
+          auto* const to = congruent(memory->data(), start);
+          for (auto j = p.begin; j < p.end; ++j) parts_[j].write(to + (parts_[j].at - start));
+          made = std::span<std::byte const>(to, end_of(p.end - 1) - start);
+        }
+        std::scoped_lock const alone{putting};
+        put(start, made);
+      };
+      for (auto i = next++; i < count; i = next++) work(i, write);
+    });
   }
 
   /// A piece of old bytes alone needs no making.
-  detail::copied const* piece_that_is_there(std::size_t begin, std::size_t end) const noexcept {
-    return end == begin + 1 ? std::get_if<detail::copied>(&parts_[begin].what) : nullptr;
+  detail::copied const* piece_that_is_there(piece const& p) const noexcept {
+    return p.end == p.begin + 1 ? std::get_if<detail::copied>(&parts_[p.begin].what) : nullptr;
   }
 
   /// Bytes of the largest piece that has to be made.
-  std::size_t largest_piece(std::vector<std::size_t> const& begins) const noexcept {
+  std::size_t largest(std::vector<piece> const& pieces) const noexcept {
     std::size_t most = 0;
-    for (std::size_t i = 0; i + 1 < begins.size(); ++i) {
-      if (piece_that_is_there(begins[i], begins[i + 1])) continue;
-      most = std::max(most, end_of(begins[i + 1] - 1) - parts_[begins[i]].at);
+    for (auto const& p : pieces) {
+      if (!piece_that_is_there(p)) most = std::max(most, end_of(p.end - 1) - parts_[p.begin].at);
     }
     return most;
   }
@@ -269,7 +346,6 @@ class smaller {
     auto const layers = static_cast<int>(s.layers.size());
     expects(heads >= 1 && p.heads() == heads * layers, "llama_state", "a plan must have the KV heads of each layer",
             "plan", p.heads(), "layers", layers);
-    tightkv::detail::check_ascending("llama_state", p);
     for (int h = 0; h < p.heads(); ++h) {
       expects(p.before(h) == s.tokens(), "llama_state", "the plan is for another number of tokens", "plan", p.before(h),
               "tokens", s.tokens());
@@ -290,6 +366,7 @@ class smaller {
   static constexpr std::size_t header_bytes = 12;  // of a tensor, before its rows
 
   std::vector<part> parts_;  // in the order of the file
+  std::vector<kept_layer> layers_;
   std::size_t size_ = 0;
 };
 

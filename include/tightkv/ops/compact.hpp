@@ -29,17 +29,18 @@ void check_plan(char const* who, plan_shape const& p, P const& rows) {
 template <class Memory>
 void check_ascending(char const*, basic_plan<Memory> const&) {}
 
-inline void check_ascending(char const* who, plan const& p) {
-  for (int h = 0; h < p.heads(); ++h) {
-    int previous = -1;
-    for (int const token : p.kept(h)) {
-      if (token <= previous || token >= p.before(h)) {
-        refuse(who, "kept tokens must ascend within the head",
-               {{"head", h}, {"token", token}, {"after", previous}, {"tokens", p.before(h)}});
-      }
-      previous = token;
+inline void check_ascending(char const* who, plan const& p, int head) {
+  int previous = -1;
+  for (int const token : p.kept(head)) {
+    if (token <= previous || token >= p.before(head)) {
+      refuse(who, "kept tokens must ascend within the head",
+             {{"head", head}, {"token", token}, {"after", previous}, {"tokens", p.before(head)}});
     }
+    previous = token;
   }
+}
+inline void check_ascending(char const* who, plan const& p) {
+  for (int h = 0; h < p.heads(); ++h) check_ascending(who, p, h);
 }
 
 template <class From, class To>
