@@ -130,20 +130,20 @@ TEST(llama_state_writer, pieces_are_the_same_bytes) {
   std::vector<std::byte> whole(after.size());
   after.write(cpu{}, whole);
   auto const joined = [&](auto const& write) {
-    std::vector<std::byte> joined(after.size());
+    std::vector<std::byte> bytes_put(after.size());
     std::size_t pieces = 0, put_in_all = 0;
     std::atomic<int> putting = 0;
     write([&](std::size_t offset, std::span<std::byte const> piece) {
       EXPECT_EQ(++putting, 1);
       EXPECT_TRUE(piece.size() <= 2 << 20 || piece.data() == window.data());
-      std::ranges::copy(piece, joined.begin() + static_cast<std::ptrdiff_t>(offset));
+      std::ranges::copy(piece, bytes_put.begin() + static_cast<std::ptrdiff_t>(offset));
       ++pieces;
       put_in_all += piece.size();
       --putting;
     });
     EXPECT_GE(pieces, 3U);
     EXPECT_EQ(put_in_all, after.size());
-    return joined;
+    return bytes_put;
   };
   EXPECT_TRUE(joined([&](auto const& put) { after.write_pieces(backwards, put); }) == whole);
   EXPECT_TRUE(joined([&](auto const& put) { after.write_pieces(threads, put); }) == whole);
