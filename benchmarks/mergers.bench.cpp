@@ -91,7 +91,7 @@ void multiply_adds(benchmark::State& state) {
   finish(state, k, k.projection(), "");
 }
 
-/// R2 keys at run time: all heads into one.
+/// R2 keys at run time: all heads into one. The matrix holds numbers that are bfloat16, as most weights are.
 template <class T>
 void project_heads(benchmark::State& state) {
   keys<T> const k(state);
@@ -126,5 +126,6 @@ BENCHMARK(gram_update<tightkv::cpu, tightkv::half>)->Apply(layers);
 BENCHMARK(multiply_adds)->Apply(layers);
 BENCHMARK(project_heads<float>)->Apply(layers);
 BENCHMARK(project_heads<tightkv::half>)->Apply(layers);
+BENCHMARK(project_heads<tightkv::bfloat16>)->Apply(layers);
 
 }  // namespace

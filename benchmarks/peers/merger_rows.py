@@ -58,7 +58,8 @@ class GramUpdate(OnRows):
 
 
 class Projection(OnRows):
-    """Keys of all heads become those of one, while a model runs."""
+    """Keys of all heads become those of one, while a model runs. PyTorch's matrix is of the rows' type; ours has the same
+    numbers as floats."""
 
     def set_up(self):
         super().set_up()

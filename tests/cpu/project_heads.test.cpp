@@ -28,20 +28,22 @@ struct projection {
 constexpr projection cases[] = {{6, 2, 2, 64, 64, 1}, {6, 2, 1, 33, 20, 5}, {3, 1, 1, 64, 80, 60},
                                 {6, 6, 3, 80, 17, 9}, {2, 1, 1, 7, 5, 13},  {6, 3, 3, 16, 128, 48}};
 
-template <class T, class Layout>
-void expect_as_plain(projection const& p) {
+std::vector<float> matrices_of(projection const& p, int stride) {
+  auto const numbers = random_numbers(static_cast<std::size_t>(p.matrices * (p.heads / p.to) * p.head_dim * stride), 2);
+  return {numbers.begin(), numbers.end()};
+}
+
+/// Rows of T become rows of To, by matrices in the left columns of wider ones.
+template <class T, class To, class Layout>
+void expect_as_plain(projection const& p, std::vector<float> const& factors, int stride) {
   SCOPED_TRACE(testing::Message() << p.heads << " heads of " << p.tokens << " x " << p.head_dim);
   cache<Layout> cached(random_rows<T>({std::vector<int>(static_cast<std::size_t>(p.heads), p.tokens), p.head_dim}, 1));
   auto const from = cached.template plane<T>();
   int const inputs = p.heads / p.to * p.head_dim;
-  // Matrices in the left columns of a wider one.
-  int const stride = p.rank + 3;
-  auto const numbers = random_numbers(static_cast<std::size_t>(p.matrices * inputs * stride), 2);
-  std::vector<float> const factors(numbers.begin(), numbers.end());
   tightkv::matrix_view<float const> const matrices{factors.data(), p.matrices * inputs, p.rank, stride};
 
   auto const projected = [&](auto const& ex) {
-    std::vector<T> out(static_cast<std::size_t>(p.to * p.tokens * p.rank));
+    std::vector<To> out(static_cast<std::size_t>(p.to * p.tokens * p.rank));
     tightkv::project_heads(ex, from, matrices, tightkv::nhd(out.data(), {p.to, p.tokens, p.rank}));
     return out;
   };
@@ -54,7 +56,7 @@ void expect_as_plain(projection const& p) {
       magnitude += std::abs(value_of(from.head(head * p.heads / p.to + i / p.head_dim)[t][i % p.head_dim]) *
                             value_of(matrices(row, c)));
     }
-    double const rounding = std::is_same_v<T, float> ? 0 : std::is_same_v<T, tightkv::half> ? 0x1p-11 : 0x1p-8;
+    double const rounding = std::is_same_v<To, float> ? 0 : std::is_same_v<To, tightkv::half> ? 0x1p-11 : 0x1p-8;
     return 2 * (inputs * 0x1p-24 + rounding) * magnitude;
   };
   std::vector<double> tolerance;
@@ -71,6 +73,12 @@ void expect_as_plain(projection const& p) {
   }
 }
 
+template <class T, class Layout>
+void expect_as_plain(projection const& p) {
+  int const stride = p.rank + 3;
+  expect_as_plain<T, T, Layout>(p, matrices_of(p, stride), stride);
+}
+
 template <class T>
 struct fast_project_heads : ::testing::Test {};
 TYPED_TEST_SUITE(fast_project_heads, elements, element_names);
@@ -81,6 +89,29 @@ TYPED_TEST(fast_project_heads, is_the_plain_one) {
 
 TEST(fast_project_heads_of_floats, reads_rows_whose_values_lie_apart) {
   expect_as_plain<float, transposed_layout>({6, 2, 2, 20, 24, 60});
+}
+
+// Many rows of bfloat16 by matrices of bfloat16, which some machines multiply in pairs; into floats, which hide no
+// rounding. Columns that fill no vector, and a matrix for some of the heads.
+constexpr projection of_pairs[] = {{4, 2, 1, 34, 40, 70}, {3, 1, 1, 64, 80, 66}, {2, 2, 2, 16, 5, 65}};
+
+TEST(fast_project_heads_of_bfloat16, are_the_plain_ones_where_matrices_hold_bfloat16) {
+  for (auto const& p : of_pairs) {
+    int const stride = p.rank + 3;
+    auto factors = matrices_of(p, stride);
+    for (auto& x : factors) x = static_cast<float>(tightkv::bfloat16(x));
+    expect_as_plain<tightkv::bfloat16, float, nhd_layout>(p, factors, stride);
+    expect_as_plain<tightkv::bfloat16, float, hnd_layout>(p, factors, stride);
+  }
+}
+
+TEST(fast_project_heads_of_bfloat16, round_no_matrix) {
+  projection const& p = of_pairs[0];
+  expect_as_plain<tightkv::bfloat16, float, nhd_layout>(p, matrices_of(p, p.rank), p.rank);
+  // One number that is no bfloat16, the last.
+  std::vector<float> factors(matrices_of(p, p.rank).size(), 1.0F);
+  factors.back() = 1.001F;
+  expect_as_plain<tightkv::bfloat16, float, nhd_layout>(p, factors, p.rank);
 }
 
 }  // namespace project_heads_test

@@ -73,15 +73,16 @@ bool whole_query(V const& view, instruction_set set, int q, int i, float* out) {
 /// float.
 enum class products { of_floats, of_pairs };
 
+/// Views whose channels may be multiplied in pairs: nothing of that is compiled for others.
+template <class V>
+concept may_be_pairs = std::is_same_v<typename decltype(V::keys)::value_type, bfloat16> &&
+    std::is_same_v<typename decltype(V::queries)::value_type, bfloat16> && has_whole_rows<decltype(V::keys)> &&
+    has_whole_rows<decltype(V::queries)>;
+
 template <class V>
 products products_for(V const& view, instruction_set set) noexcept {
-  using keys = decltype(V::keys);
-  using queries = decltype(V::queries);
-  constexpr bool are_bfloat16 = std::is_same_v<typename keys::value_type, bfloat16> &&
-                                std::is_same_v<typename queries::value_type, bfloat16> && has_whole_rows<keys> &&
-                                has_whole_rows<queries>;
   constexpr int whole = 8;  // channels that are packed at once
-  bool const fit = are_bfloat16 && view.keys.head_dim() % whole == 0;
+  bool const fit = may_be_pairs<V> && view.keys.head_dim() % whole == 0;
   return fit && multiplies_bfloat16(set) ? products::of_pairs : products::of_floats;
 }
 
@@ -122,27 +123,35 @@ class packed_keys {
     float* const to = tiles_.data() + static_cast<std::ptrdiff_t>(begin) * dim_;
     std::int32_t* const finite = finite_.data() + begin;
     with_vectors(set_, [&](auto set) {
-      if (kind_ == products::of_floats) {
-        return pack_tile<typename P::value_type>(set, at, end - begin, known - begin, dim_, to, finite);
+      using value_type = typename P::value_type;
+      if constexpr (std::is_same_v<value_type, bfloat16>) {
+        if (kind_ == products::of_pairs) {
+          pack_tile<float>(set, at, end - begin, known - begin, dim_, to, finite);
+          return mark_finite(set, at, end - begin, head_dim_, finite);
+        }
       }
-      pack_tile<float>(set, at, end - begin, known - begin, dim_, to, finite);
-      mark_finite(set, at, end - begin, head_dim_, finite);
+      pack_tile<value_type>(set, at, end - begin, known - begin, dim_, to, finite);
     });
   }
 
   /// Writes query i of query head q as `multiply` wants it. Returns whether it is finite.
   template <class V>
   bool write_query(V const& view, int q, int i, float* out) const {
-    return kind_ == products::of_floats ? scaled_query(view, set_, q, i, out) : whole_query(view, set_, q, i, out);
+    if constexpr (may_be_pairs<V>) {
+      if (kind_ == products::of_pairs) return whole_query(view, set_, q, i, out);
+    }
+    return scaled_query(view, set_, q, i, out);
   }
 
-  /// Multiplies neighbouring queries, side by side, with the keys that they see: the first sees `visible`, each one
-  /// more than the one before it. Rows of logits are `padded()` apart. There is room for `queries_at_once()` of each.
-  void multiply(float const* queries, int count, int visible, float* logits) const {
+  /// Multiplies neighbouring queries of a view, side by side, with the keys that they see: the first sees `visible`,
+  /// each one more than the one before it. Rows of logits are `padded()` apart. There is room for `queries_at_once()`
+  /// of each.
+  template <class V>
+  void multiply(V const&, float const* queries, int count, int visible, float* logits) const {
     int const step = step_of(set_);
     int const whole = (count + step - 1) / step * step;
     with_vectors(set_, [&](auto set) {
-      with_products(set, [&](auto const& products_of_rows) {
+      with_products<V>(set, [&](auto const& products_of_rows) {
         multiply_tiles(set, products_of_rows, queries, whole, tiles_.data(), visible, padded(), logits, padded());
       });
     });
@@ -150,10 +159,10 @@ class packed_keys {
 
  private:
   /// Calls `f` with what multiplies tiles of such keys.
-  template <class Set, class F>
+  template <class V, class Set, class F>
   void with_products(Set set, F const& f) const {
 #if defined(TIGHTKV_X86_64_V4)
-    if constexpr (std::is_same_v<Set, x86_64_v4::vectors>) {
+    if constexpr (may_be_pairs<V> && std::is_same_v<Set, x86_64_v4::vectors>) {
       if (kind_ == products::of_pairs) return f(x86_64_v4::bfloat16_products{dim_, logit_scale(head_dim_)});
     }
 #endif
@@ -303,7 +312,7 @@ class attention_block {
     }
     logit_rows<V> const rows{view, q, begin, end - begin, finite, logits_.data(), keys_.padded()};
     bool const all_keys_finite = finite_keys_ == view.tokens(q / group_size(view));
-    keys_.multiply(queries_.data(), end - begin, rows.visible(0), logits_.data());
+    keys_.multiply(view, queries_.data(), end - begin, rows.visible(0), logits_.data());
     with_vectors(set_, [&](auto set) {
       add_attention(set, rows, keys_.finite(), all_keys_finite, sums.sum.data());
       move_into(set, sums.sum.data(), whole_vectors(rows.visible(end - begin - 1)), sums.total.data());

@@ -65,7 +65,8 @@ class eigen_keys {
     return scaled_query(view, set_, q, i, out);
   }
 
-  void multiply(float const* queries, int count, int visible, float* logits) const {
+  template <class V>
+  void multiply(V const&, float const* queries, int count, int visible, float* logits) const {
     using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     int const seen = std::min(visible + count - 1, tokens_);
     Eigen::Map<matrix const> const q(queries, count, dim_);

@@ -25,8 +25,9 @@ namespace tightkv {
 ///     tightkv::project_heads(ex, keys, all_down, one_wide_head);  // R1: one matrix for the layer
 ///
 /// Products are summed in float in the order of the channels, and the result is rounded to the element type of `to`:
-/// promised within an error of n x head_dim roundings, not to the bit. The planes must not overlap. Cost: n x head_dim
-/// x head_dim of `to` multiply-adds per row of `to`.
+/// promised within an error of n x head_dim roundings, not to the bit. Where rows and all numbers of the matrices are
+/// bfloat16, a machine may multiply them in pairs; then subnormal ones count as zero. The planes must not overlap.
+/// Cost: n x head_dim x head_dim of `to` multiply-adds per row of `to`.
 struct project_heads_fn {
   template <executor E, readable_plane From, class To>
   requires reachable_from<From, E> && reachable_from<To, E> && readable_plane<To> && writable_plane<To>
