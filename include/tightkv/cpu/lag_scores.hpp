@@ -230,8 +230,8 @@ int heads_judged_together(V const& view, int lag) {
   }
 }
 
-/// How many rows are looked up at once: of so many partitions, at least one.
-inline int partitions_at_once(int lag) noexcept { return std::max(1, 2048 / lag); }
+/// How many partitions are looked up at once, of so many rows, at least one.
+inline int partitions_at_once(int rows) noexcept { return std::max(1, 2048 / rows); }
 
 }  // namespace detail
 
@@ -260,8 +260,8 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
   template <class V>
   static std::pmr::vector<piece> cut(V const& view, lag_partitions const& partitions,
                                      std::pmr::memory_resource* memory) {
-    int const most = detail::partitions_at_once(partitions.lag);
     int const together = detail::heads_judged_together(view, partitions.lag);
+    int const most = detail::partitions_at_once(partitions.lag * together);
     std::pmr::vector<piece> pieces(memory);
     for (int first = 0; first < view.heads(); first += together) {
       int const last = std::min(first + together, view.heads());
