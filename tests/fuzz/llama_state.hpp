@@ -108,10 +108,14 @@ struct llama_state {
     std::vector<std::byte> out(smaller.size());
     smaller.write(tightkv::cpu{}, out);
     std::vector<std::byte> pieces(smaller.size());
-    smaller.write_pieces(tightkv::cpu{}, [&](std::size_t offset, auto piece) {
+    auto const put = [&](std::size_t offset, auto piece) {
       std::ranges::copy(piece, pieces.begin() + static_cast<std::ptrdiff_t>(offset));
-    });
+    };
+    smaller.write_pieces(tightkv::cpu{}, put);
     require(pieces == out, "the pieces are not the whole");
+    std::ranges::fill(pieces, std::byte{0xaa});
+    smaller.write_layers(tightkv::cpu{}, [](std::size_t, int) {}, put);
+    require(pieces == out, "the layers and what is beside them are not the whole");
     auto const again = tightkv::llama_state::parse(out);
     require(std::ranges::equal(again.head, state.head) && std::ranges::equal(again.window.bytes, state.window.bytes),
             "what should be copied changes");
