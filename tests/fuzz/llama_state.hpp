@@ -114,7 +114,8 @@ struct llama_state {
     smaller.write_pieces(tightkv::cpu{}, put);
     require(pieces == out, "the pieces are not the whole");
     std::ranges::fill(pieces, std::byte{0xaa});
-    smaller.write_layers(tightkv::cpu{}, [](std::size_t, int) {}, put);
+    smaller.write_layers(
+        tightkv::cpu{}, [](std::size_t, int) {}, put);
     require(pieces == out, "the layers and what is beside them are not the whole");
     auto const again = tightkv::llama_state::parse(out);
     require(std::ranges::equal(again.head, state.head) && std::ranges::equal(again.window.bytes, state.window.bytes),
