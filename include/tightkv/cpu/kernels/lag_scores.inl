@@ -27,6 +27,7 @@ class rows_ahead {
 
   /// Where `done` eighths of a byte of the rows have been looked at, in one of the ways in which they are.
   TIGHTKV_INLINE void fetch(int done) {
+    if (row_ >= count_) return;
     for (due_ += done; due_ >= price_ && row_ < count_; due_ -= price_) {
       __builtin_prefetch(reinterpret_cast<char const*>(rows_[row_]) + byte_, 0, 2);
       int next = byte_ + line;
@@ -52,6 +53,7 @@ class rows_ahead {
   int byte_;
   int due_ = 0;
 };
+
 /// How many eighths of the lines are asked for while ranges are taken, which is quicker with 16-bit types; the others
 /// while rows are added up.
 template <class T>
