@@ -28,7 +28,6 @@ class lag_walk {
         stride_(team::stride_of(head_dim) * row_tile<T>::piece),
         lag_(lag),
         lowest_(lowest),
-        full_(head_dim == most_channels),
         ahead_{highest, last_offset()} {
     bring();
   }
@@ -46,9 +45,9 @@ class lag_walk {
       bring();
       int const count = count_at(offset);
       bool const evenly = scored && count % (together * team::in_block) == 0;
-      float const most = !evenly ? look_at_rows(rows, offset, count, scored, squares)
-                         : full_ ? look_at_all_rows<true>(rows, count, squares + offset)
-                                 : look_at_all_rows<false>(rows, count, squares + offset);
+      float const most = !evenly                      ? look_at_rows(rows, offset, count, scored, squares)
+                         : head_dim_ == most_channels ? look_at_all_rows<true>(rows, count, squares + offset)
+                                                      : look_at_all_rows<false>(rows, count, squares + offset);
       largest = most > largest ? most : largest;
     }
     keep_ranges();
@@ -86,8 +85,7 @@ class lag_walk {
   /// Begins to bring the next tile, if there is one.
   __device__ void bring() {
     if (ahead_.begin < lowest_) return;
-    carrier_.bring(ahead_.begin + ahead_.offset, count_at(ahead_.offset), memory_.template stage<T>(coming_));
-    coming_ ^= 1;
+    carrier_.bring(ahead_.begin + ahead_.offset, count_at(ahead_.offset), memory_.template stage<T>(stage_));
     ahead_.offset -= lag_tuning::rows;
     if (ahead_.offset >= 0) return;
     ahead_ = {ahead_.begin - lag_, last_offset()};
@@ -134,10 +132,10 @@ class lag_walk {
   __device__ __forceinline__ float look_at_all_rows(shared<T> rows, int count, shared<float> squares) {
     float largest = -infinite;
     int const apart = team::in_block * stride_;
-    auto row = rows + team::index() * stride_;
-    auto to = squares + team::index();
 #pragma unroll 1
-    for (int begin = 0; begin < count; begin += together * team::in_block) {
+    for (int mine = team::index(); mine < count; mine += together * team::in_block) {
+      auto const row = rows + mine * stride_;
+      auto const to = squares + mine;
       unit_type x[together][Steps] = {};
       row_sums sums[together];
       float found[together];
@@ -161,8 +159,6 @@ class lag_walk {
       }
 #pragma unroll
       for (int r = 0; r < together; ++r) keep_sum(found[r], to + r * team::in_block, largest);
-      row = row + together * apart;
-      to = to + together * team::in_block;
     }
     return largest;
   }
@@ -228,21 +224,21 @@ class lag_walk {
     float found = deviations(of);
     bool const again = loses_digits(found, of.of_squares);
     if (__any_sync(all_lanes, again)) {
-      float const around_mean = deviations_from(of.total * each_, row, memory_, head_dim_);
+      float const around_mean = deviations_from(of.total * each_, row);
       found = again ? around_mean : found;
     }
     return channels_ < 2 ? 0.0F : found;
   }
-  /// Hardly ever needed, so it reads the row again and takes no registers from those that are.
-  static __device__ __noinline__ float deviations_from(float mean, shared<T> row, lag_shared memory, int head_dim) {
+  /// Hardly ever needed, so it reads all again and keeps no register from those that are.
+  __device__ __forceinline__ float deviations_from(float mean, shared<T> row) const {
     pair squares{};
 #pragma unroll 1
-    for (int s = 0; team::channel(s) < head_dim; ++s) {
+    for (int s = 0; team::channel(s) < head_dim_; ++s) {
       for (int i = 0; i < team::unit; ++i) {
-        float const scale = memory.scale()[team::channel(s) + i];
+        float const scale = memory_.scale()[team::channel(s) + i];
         if (scale == 0.0F) continue;
         float const x = to_float(static_cast<T>(row[s * lane_sum::lanes + i]));
-        float const deviation = fma(x - memory.middle()[team::channel(s) + i], scale, -mean);
+        float const deviation = fma(x - memory_.middle()[team::channel(s) + i], scale, -mean);
         squares.element[i] = fma(deviation, deviation, squares.element[i]);
       }
     }
@@ -342,10 +338,8 @@ class lag_walk {
   int stride_;  // elements from one row of a tile to the next
   int lag_;
   int lowest_;
-  bool full_;
   place ahead_;
-  int coming_ = 0;
-  int stage_ = 0;
+  int stage_ = 0;  // of the next tile to be looked at; once that is looked at, of the next to be brought
   int channels_ = 0;
   float each_ = 0.0F;  // 1 / channels_
   pair middle_[Steps];
