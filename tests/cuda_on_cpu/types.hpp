@@ -11,7 +11,6 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
 /// A variable of this kind is one for the block: the threads of a block share an OS thread. It is not cleared between
 /// blocks and not tracked; `cuda_on_cpu::shared_array` is both.

@@ -2,8 +2,6 @@
 /// Selection by a threshold on integer keys: a few passes over the scores of a head, none of which sorts.
 #pragma once
 
-#include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -65,22 +63,16 @@ struct kernel<select_top_k_fn, basic_cpu<F>> {
     if (ex.instructions() == instruction_set::none) {
       return kernel<select_top_k_fn, basic_plain_cpu<F>>::run(ex, scores, ranges, p);
     }
-    // Each thread that comes takes heads until none is left, with room of its own for keys: memory that is new for each
-    // head costs as much as choosing.
-    constexpr int most_threads = 64;
     std::pmr::vector<std::ptrdiff_t> nans(ranges.size(), ex.resource());
-    std::atomic<int> next = 0;
-    ex.for_each_index(std::min(p.heads(), most_threads), [&](int) {
+    ex.for_each_index(p.heads(), [&](int h) {
+      auto const range = ranges[static_cast<std::size_t>(h)];
+      int* out = p.kept(h).data();
+      int const best = p.after(h) - (p.before(h) - range.size());
+      for (int t = 0; t < range.begin; ++t) *out++ = t;
       detail::fast_selector select(ex.instructions(), ex.resource());
-      for (int h = next++; h < p.heads(); h = next++) {
-        auto const range = ranges[static_cast<std::size_t>(h)];
-        int* out = p.kept(h).data();
-        int const best = p.after(h) - (p.before(h) - range.size());
-        for (int t = 0; t < range.begin; ++t) *out++ = t;
-        nans[static_cast<std::size_t>(h)] = select.keep(scores.row(h), range, best, out);
-        out += best;
-        for (int t = range.end; t < p.before(h); ++t) *out++ = t;
-      }
+      nans[static_cast<std::size_t>(h)] = select.keep(scores.row(h), range, best, out);
+      out += best;
+      for (int t = range.end; t < p.before(h); ++t) *out++ = t;
     });
     for (auto const n : nans) p.nan_scores += n;
   }

@@ -229,7 +229,7 @@ class lag_walk {
     }
     return channels_ < 2 ? 0.0F : found;
   }
-  /// Hardly ever needed, so it reads all again and keeps no register from those that are.
+  /// Hardly ever needed: it reads everything again, so that the loop over rows need not keep it in registers.
   __device__ __forceinline__ float deviations_from(float mean, shared<T> row) const {
     pair squares{};
 #pragma unroll 1

@@ -117,10 +117,11 @@ class channel_ranges {
   std::pmr::vector<float> scale_;
 };
 
+inline constexpr float most_cancellation = 16.0F;  // four bits
 /// The squared deviations of n numbers from their mean lose digits when taken from sums of x and of x * x: more, the
 /// farther from 0 the numbers lie in comparison with their spread. True where that is too much, or a sum is no number.
 TIGHTKV_HD inline bool loses_digits(float squared_deviations, float squares) noexcept {
-  return !(16.0F * squared_deviations >= squares);
+  return !(most_cancellation * squared_deviations >= squares);
 }
 
 /// The squared deviations of the row's normalised channels from their mean, which is known.

@@ -257,7 +257,9 @@ TIGHTKV_INLINE void spread_all(lag_rows<T> const& at, rows_ahead<T>& ahead, chan
     } else {
       store_first(spread + t, u, found);
     }
-    unsigned careful = bits(less(all<floats>(16.0F) * deviations, square)) | bits(is_nan(deviations));
+    // As `loses_digits`.
+    unsigned careful =
+        bits(less(all<floats>(most_cancellation) * deviations, square)) | bits(is_nan(deviations));
     for (; careful != 0; careful &= careful - 1) {
       int const r = __builtin_ctz(careful);
       if (r < found) spread[t + r] = detail::spread(tightkv::row<T const>{row[r], at.dim}, of);
