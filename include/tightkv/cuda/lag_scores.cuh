@@ -32,8 +32,20 @@ __device__ inline float spread_of(float squares, int channels) {
 
 /// Of each row's squared deviations, what the plain kernel's softmax has above the line; returns their sum, which runs
 /// in 16 lanes. NaN entries take no part. For all threads of the block, each of which finds the numerators that it
-/// left.
-__device__ inline float softmax_sum(shared<float> x, int n, int channels, float most) {
+/// left, and free to use `room` again once they have met.
+__device__ inline float softmax_sum(shared<float> x, int n, int channels, shared<float> room) {
+  float most = -infinite;
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += lag_tuning::threads) {
+    float const y = x[i];
+    most = y > most ? y : most;
+  }
+  most = over_warp(most, most_of{});
+  if (lane_of_warp() == 0) room[warp_of_block()] = most;
+  __syncthreads();
+  for (int w = 0; w < lag_tuning::warps; ++w) {
+    float const y = room[w];
+    most = y > most ? y : most;
+  }
   float const largest = spread_of(most, channels);
   for (int i = static_cast<int>(threadIdx.x); i < n; i += lag_tuning::threads) {
     float const u = spread_of(x[i], channels);
@@ -76,9 +88,10 @@ __global__ void __launch_bounds__(lag_tuning::threads, lag_team<typename Keys::v
     fill_unjudged(out, h, 0, judged == 0 ? tokens : first);
     fill_unjudged(out, h, judged == 0 ? tokens : first + judged * lag, tokens);
   }
-  int const lowest = static_cast<int>(blockIdx.y) * job.partitions_per_block;
-  if (lowest >= judged) return;
-  int const highest = lowest + job.partitions_per_block < judged ? lowest + job.partitions_per_block : judged;
+  int const skipped = static_cast<int>(blockIdx.y) * job.partitions_per_block;
+  if (skipped >= judged) return;
+  int const mine = job.partitions_per_block < judged - skipped ? job.partitions_per_block : judged - skipped;
+  int const begin = first + skipped * lag;
 
   lag_shared const memory{job.stage_bytes, Steps * lane_sum::lanes, lag};
   auto const spreads = memory.spreads();
@@ -87,13 +100,13 @@ __global__ void __launch_bounds__(lag_tuning::threads, lag_team<typename Keys::v
     using rows_type = std::remove_cvref_t<decltype(rows)>;
     auto const head = rows.head(h);
     lag_walk<std::remove_cvref_t<decltype(head)>, typename rows_type::value_type, Steps> walker(
-        head, rows.head_dim(), lag, first + lowest * lag, first + highest * lag, memory);
-    for (int p = highest; p >= lowest; --p) {
-      float const most = walker.partition(p < highest, spreads);
-      if (p == highest) continue;
-      float const sum = softmax_sum(spreads, lag, walker.channels(), most);
+        head, rows.head_dim(), lag, begin, begin + mine * lag, memory);
+    for (int p = mine; p >= 0; --p) {
+      walker.partition(p < mine, spreads);
+      if (p == mine) continue;
+      float const sum = softmax_sum(spreads, lag, walker.channels(), memory.largest());
       for (int i = static_cast<int>(threadIdx.x); i < lag; i += lag_tuning::threads) {
-        float* const score = &out(h, first + p * lag + i);
+        float* const score = &out(h, begin + p * lag + i);
         store(score, with_the_other_plane(spreads[i] / sum, score));
       }
     }

@@ -33,9 +33,8 @@ class lag_walk {
   }
 
   /// Goes through one partition: if `scored`, leaves the sum of squared deviations of each of its rows, by the ranges
-  /// of the next, and returns the largest of them; then takes its own ranges.
-  __device__ float partition(bool scored, shared<float> squares) {
-    float largest = -infinite;
+  /// of the next; then takes its own ranges.
+  __device__ void partition(bool scored, shared<float> squares) {
     for (int offset = last_offset(); offset >= 0; offset -= lag_tuning::rows) {
       wait_for_all_but<0>();
       __syncthreads();  // this tile is there, and the one before is no longer needed
@@ -45,13 +44,15 @@ class lag_walk {
       bring();
       int const count = count_at(offset);
       bool const evenly = scored && count % (together * team::in_block) == 0;
-      float const most = !evenly                      ? look_at_rows(rows, offset, count, scored, squares)
-                         : head_dim_ == most_channels ? look_at_all_rows<true>(rows, count, squares + offset)
-                                                      : look_at_all_rows<false>(rows, count, squares + offset);
-      largest = most > largest ? most : largest;
+      if (!evenly) {
+        look_at_rows(rows, offset, count, scored, squares);
+      } else if (head_dim_ == most_channels) {
+        look_at_all_rows<true>(rows, count, squares + offset);
+      } else {
+        look_at_all_rows<false>(rows, count, squares + offset);
+      }
     }
     keep_ranges();
-    return scored ? largest_of_block(largest) : -infinite;
   }
 
   /// What takes part in the deviations of the partition's rows.
@@ -109,11 +110,9 @@ class lag_walk {
     }
   }
 
-  /// The rows of a tile; `rows` begins at the thread's first channel. Returns the largest sum of squares, in the first
-  /// thread of a team.
-  __device__ __forceinline__ float look_at_rows(shared<T> rows, int offset, int count, bool scored,
-                                                shared<float> squares) {
-    float largest = -infinite;
+  /// The rows of a tile; `rows` begins at the thread's first channel.
+  __device__ __forceinline__ void look_at_rows(shared<T> rows, int offset, int count, bool scored,
+                                               shared<float> squares) {
 #pragma unroll 1
     for (int begin = 0; begin < count; begin += team::in_block) {
       int const r = begin + team::index();
@@ -122,15 +121,13 @@ class lag_walk {
       auto const row = there ? rows + r * stride_ : rows;
       read<false>(row, x);
       float const sum = widen_by(x, there, scored ? careful_deviations(sums_of<false>(x), row) : unjudged);
-      if (there && scored) keep_sum(sum, squares + offset + r, largest);
+      if (there && scored && team::member() == 0) squares[offset + r] = sum;
     }
-    return largest;
   }
 
   /// As `look_at_rows`, some rows of each team at a time: all teams have theirs, so that there is less to ask.
   template <bool Full>
-  __device__ __forceinline__ float look_at_all_rows(shared<T> rows, int count, shared<float> squares) {
-    float largest = -infinite;
+  __device__ __forceinline__ void look_at_all_rows(shared<T> rows, int count, shared<float> squares) {
     int const apart = team::in_block * stride_;
 #pragma unroll 1
     for (int mine = team::index(); mine < count; mine += together * team::in_block) {
@@ -158,15 +155,10 @@ class lag_walk {
         }
       }
 #pragma unroll
-      for (int r = 0; r < together; ++r) keep_sum(found[r], to + r * team::in_block, largest);
+      for (int r = 0; r < together; ++r) {
+        if (team::member() == 0) to[r * team::in_block] = found[r];
+      }
     }
-    return largest;
-  }
-
-  static __device__ __forceinline__ void keep_sum(float sum, shared<float> to, float& largest) {
-    if (team::member() != 0) return;
-    to[0] = sum;
-    largest = sum > largest ? sum : largest;
   }
 
   /// Widens the ranges by a row, if it is there and its values are finite. Returns its sum of squared deviations, NaN
@@ -318,18 +310,6 @@ class lag_walk {
 #pragma unroll
     for (int i = 1; i < units::size; ++i) one = chosen<Choose>(one, each.element[i]);
     return one;
-  }
-
-  /// As `over_block`, which other barriers keep apart from what follows.
-  __device__ float largest_of_block(float x) const {
-    x = over_warp(x, most_of{});
-    if (lane_of_warp() == 0) memory_.largest()[warp_of_block()] = x;
-    __syncthreads();
-    for (int w = 0; w < lag_tuning::warps; ++w) {
-      float const y = memory_.largest()[w];
-      x = x < y ? y : x;
-    }
-    return x;
   }
 
   row_carrier<T, Head> carrier_;

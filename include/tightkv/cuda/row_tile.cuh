@@ -80,11 +80,11 @@ class row_carrier<T, head_rows<Element, strided::locator, contiguous>> {
     int const pieces = (head_dim + piece - 1) / piece;
     bool const evenly = threads % pieces == 0 && team::aligned(begin_, head_dim) && apart_ % piece == 0;
     rows_on_ = evenly ? threads / pieces : 0;
-    first_row_ = static_cast<int>(threadIdx.x) / pieces;
     if (!evenly) return;
-    int const column = (static_cast<int>(threadIdx.x) - first_row_ * pieces) * piece;
-    begin_ += first_row_ * apart_ + column;
-    landing_ = first_row_ * stride * piece + column;
+    int const first_row = static_cast<int>(threadIdx.x) / pieces;
+    int const column = (static_cast<int>(threadIdx.x) - first_row * pieces) * piece;
+    begin_ += first_row * apart_ + column;
+    landing_ = first_row * stride * piece + column;
   }
 
   __device__ __forceinline__ void bring(int first, int count, shared<T> to) const {
@@ -92,20 +92,18 @@ class row_carrier<T, head_rows<Element, strided::locator, contiguous>> {
     Element* from = begin_ + first * apart_;
     std::ptrdiff_t const on = rows_on_ * apart_;
     int const landing_on = rows_on_ * stride_ * piece;
-    to = to + landing_;
-    int row = first_row_;
-    for (; row + 3 * rows_on_ < count; row += 4 * rows_on_) {  // four that need no question each
+    int const end = count * stride_ * piece;
+    int landing = landing_;
+    for (; landing + 3 * landing_on < end; landing += 4 * landing_on) {  // four that need no question each
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        begin_copy<T>(to, from);
+        begin_copy<T>(to + landing + i * landing_on, from);
         from += on;
-        to = to + landing_on;
       }
     }
-    for (; row < count; row += rows_on_) {
-      begin_copy<T>(to, from);
+    for (; landing < end; landing += landing_on) {
+      begin_copy<T>(to + landing, from);
       from += on;
-      to = to + landing_on;
     }
     end_batch();
   }
@@ -123,9 +121,8 @@ class row_carrier<T, head_rows<Element, strided::locator, contiguous>> {
   std::ptrdiff_t apart_;  // elements from one row to the next
   int head_dim_;
   int stride_;
-  int rows_on_;  // from a thread's row to its next; 0 if not evenly
-  int first_row_;
-  int landing_ = 0;
+  int rows_on_;      // from a thread's row to its next; 0 if not evenly
+  int landing_ = 0;  // of the thread's first piece in the tile, in elements
 };
 
 /// The rows of a tile in shared memory.
