@@ -25,6 +25,8 @@ struct gram_tuning {
   static constexpr int blocks = 264;        // that a GPU should have at once, about
   static constexpr int least_tokens = 256;  // of a slice
   static constexpr std::size_t shared_bytes = sizeof(double) * 2 * tokens * tile;
+  static constexpr int row_of_sums = tile + 1;  // a column's sums lie in different banks
+  static constexpr std::size_t joined_bytes = sizeof(double) * tile * row_of_sums;
 };
 
 /// What the launches hand on.
@@ -105,7 +107,7 @@ __global__ void __launch_bounds__(gram_tuning::threads)
   int const begin = slice * room.tokens_of_slice;
   int const end = begin + room.tokens_of_slice < room.tokens ? begin + room.tokens_of_slice : room.tokens;
   auto const x = dynamic_shared<double>();  // [token][channel]
-  auto const y = x + tuning::tokens * tuning::tile;
+  auto const y = pair.a == pair.b ? x : x + tuning::tokens * tuning::tile;
   int const thread = static_cast<int>(threadIdx.x);
   int const a = thread / tuning::side * tuning::each;
   int const b = thread % tuning::side;
@@ -115,7 +117,7 @@ __global__ void __launch_bounds__(gram_tuning::threads)
   for (int first = begin; first < end; first += tuning::tokens) {
     __syncthreads();
     stage_tokens(rows, group, room, pair.a, first, end, x);
-    stage_tokens(rows, group, room, pair.b, first, end, y);
+    if (pair.a != pair.b) stage_tokens(rows, group, room, pair.b, first, end, y);
     __syncthreads();
     for (int t = 0; t < tuning::tokens; ++t) {
       double p[tuning::each];
@@ -153,15 +155,31 @@ __global__ void __launch_bounds__(gram_tuning::threads) join_slices_kernel(Room 
     store(&out.counted->not_finite, load(&out.counted->not_finite) + load(room.added + 1));
   }
   tile_pair const pair(number);
-  for (int i = static_cast<int>(threadIdx.x); i < tuning::tile * tuning::tile; i += tuning::threads) {
-    int const a = pair.a * tuning::tile + i / tuning::tile;
-    int const b = pair.b * tuning::tile + i % tuning::tile;
-    if (a > b || b >= room.size) continue;
-    double sum = load(&out.products(a, b));
-    for (int s = 0; s < room.slices; ++s) sum += load(room.product(s, number) + i);
-    store(&out.products(a, b), sum);
-    store(&out.products(b, a), sum);
-  }
+  auto const tile = dynamic_shared<double>();
+  int const top = pair.a * tuning::tile;
+  int const left = pair.b * tuning::tile;
+  auto const for_each_product = [&](auto const& f) {
+    for (int i = static_cast<int>(threadIdx.x); i < tuning::tile * tuning::tile; i += tuning::threads) {
+      f(i / tuning::tile, i % tuning::tile);
+    }
+  };
+  for_each_product([&](int i, int j) {
+    if (top + i > left + j || left + j >= room.size) return;
+    double sum = load(&out.products(top + i, left + j));
+    for (int s = 0; s < room.slices; ++s) sum += load(room.product(s, number) + i * tuning::tile + j);
+    tile[i * tuning::row_of_sums + j] = sum;
+  });
+  __syncthreads();
+  // From shared memory, so that neighbouring threads write neighbouring sums on both sides of the diagonal.
+  auto const write = [&](int row, int column, int i, int j) {
+    if (row >= room.size || column >= room.size) return;
+    store(&out.products(row, column), static_cast<double>(tile[i * tuning::row_of_sums + j]));
+  };
+  for_each_product([&](int i, int j) {
+    bool const below = top + i > left + j;
+    write(top + i, left + j, below ? j : i, below ? i : j);
+    if (pair.a != pair.b) write(left + i, top + j, j, i);
+  });
   int const c = pair.a * tuning::tile + static_cast<int>(threadIdx.x);
   if (pair.a != pair.b || static_cast<int>(threadIdx.x) >= tuning::tile || c >= room.size) return;
   double sum = load(out.sums + c);
@@ -205,8 +223,8 @@ struct kernel<gram_update_fn, cuda> {
     detail::launch(ex, "gram_update", detail::gram_tiles_kernel<part_type>,
                    {dim3(pairs, static_cast<unsigned>(room.slices)), tuning::threads, tuning::shared_bytes}, part,
                    group, room);
-    detail::launch(ex, "gram_update", detail::join_slices_kernel<detail::gram_room>, {pairs, tuning::threads}, room,
-                   out);
+    detail::launch(ex, "gram_update", detail::join_slices_kernel<detail::gram_room>,
+                   {pairs, tuning::threads, tuning::joined_bytes}, room, out);
   }
 };
 
