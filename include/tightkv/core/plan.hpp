@@ -7,13 +7,13 @@
 #include <cstddef>
 #include <initializer_list>
 #include <memory_resource>
-#include <numeric>
 #include <ostream>
 #include <span>
 #include <vector>
 
 #include <tightkv/core/error.hpp>
 #include <tightkv/core/executor.hpp>
+#include <tightkv/core/runs.hpp>
 
 namespace tightkv {
 
@@ -78,7 +78,7 @@ class basic_plan<host_memory> : public plan_shape {
   static basic_plan keep_all(std::span<int const> lengths,
                              std::pmr::memory_resource* memory = std::pmr::get_default_resource()) {
     basic_plan p(lengths, lengths, memory);
-    for (int h = 0; h < p.heads(); ++h) std::iota(p.kept(h).begin(), p.kept(h).end(), 0);
+    for (int h = 0; h < p.heads(); ++h) detail::number_run(p.kept(h), 0);
     return p;
   }
 

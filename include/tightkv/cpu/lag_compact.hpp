@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory_resource>
-#include <numeric>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <vector>
 
+#include <tightkv/core/runs.hpp>
 #include <tightkv/cpu/compact.hpp>
 #include <tightkv/cpu/lag_scores.hpp>
 #include <tightkv/cpu/move_rows.hpp>
@@ -32,32 +33,36 @@ class lag_compactor {
     selector_.reserve(lag());
   }
 
-  /// Fills in the scores and the kept tokens of head h, and moves its rows. Returns how many scores are NaN.
-  std::ptrdiff_t run(int h, float* scores, std::span<int> kept) {
+  /// Fills in the scores and the kept tokens of head h, and moves its rows. The head after it is fetched meanwhile, if
+  /// there is one: it begins where nothing else would be. Returns how many scores are NaN.
+  std::ptrdiff_t run(int h, int next, float* scores, std::span<int> kept) {
     int const tokens = view_.tokens(h);
     int const judged = p_.partitions.judged(h, tokens);
     mark_not_judged(p_.partitions, h, tokens, scores);
-    int const first = judged > 0 ? p_.partitions.first[static_cast<std::size_t>(h)] : tokens;
-    std::iota(kept.begin(), kept.begin() + first, 0);
+    int const first = judged > 0 ? first_of(h) : tokens;
+    number_run(kept.first(static_cast<std::size_t>(first)), 0);
     std::ptrdiff_t nans = 0;
     int to = first;
     int from = first;
     for (int i = 0; i < judged; ++i, from += lag(), to += p_.quota) {
       int const at = i % partitions_at_once(lag());
       if (at == 0) look_up(h, from, judged - i);
+      if (i == judged - 1 && has_partitions(next)) scorer_.look_ahead(next, first_of(next));
       scorer_.score(at, scores + from);
       auto const best = kept.subspan(static_cast<std::size_t>(to), static_cast<std::size_t>(p_.quota));
       nans += selector_.keep(scores, {from, from + lag()}, p_.quota, best.data());
       move(h, best, to);
     }
     auto const rest = kept.subspan(static_cast<std::size_t>(to));
-    std::iota(rest.begin(), rest.end(), from);
+    number_run(rest, from);
     if (to != from) move(h, rest, to);
     return nans;
   }
 
  private:
   int lag() const noexcept { return p_.partitions.lag; }
+  int first_of(int h) const noexcept { return p_.partitions.first[static_cast<std::size_t>(h)]; }
+  bool has_partitions(int h) const { return h < view_.heads() && p_.partitions.judged(h, view_.tokens(h)) > 0; }
 
   /// The next partitions, the one that judges them, and one more, if there is, to be fetched ahead.
   void look_up(int h, int begin, int judged) {
@@ -113,14 +118,14 @@ struct kernel<lag_compact_fn, basic_cpu<F>> {
                           matrix_view<float> scores, plan& kept, P const&... more) {
     constexpr int most_at_once = 64;
     int const workers = std::min(view.heads(), std::is_same_v<F, serial> ? 1 : most_at_once);
-    std::pmr::vector<detail::lag_compactor<V>> worker(ex.resource());
-    worker.reserve(static_cast<std::size_t>(workers));
-    for (int w = 0; w < workers; ++w) worker.emplace_back(view, p, ex.instructions(), ex.resource());
+    std::pmr::vector<std::optional<detail::lag_compactor<V>>> worker(static_cast<std::size_t>(workers), ex.resource());
+    for (auto& w : worker) w.emplace(view, p, ex.instructions(), ex.resource());
     std::pmr::vector<std::ptrdiff_t> nans(static_cast<std::size_t>(workers), ex.resource());
 
     ex.for_each_index(workers, [&](int w) {
       auto const i = static_cast<std::size_t>(w);
-      for (int h = w; h < view.heads(); h += workers) nans[i] += worker[i].run(h, scores.row(h), kept.kept(h));
+      for (int h = w; h < view.heads(); h += workers)
+        nans[i] += worker[i]->run(h, h + workers, scores.row(h), kept.kept(h));
     });
     for (auto const n : nans) kept.nan_scores += n;
     kernel<compact_fn, basic_cpu<F>>::run(ex, kept, more...);

@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <memory_resource>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <vector>
 
 #include <tightkv/core/arithmetic.hpp>
+#include <tightkv/core/runs.hpp>
 #include <tightkv/cpu/memory_order.hpp>
 #include <tightkv/cpu/row_table.hpp>
 #include <tightkv/cpu/scratch.hpp>
@@ -30,8 +32,8 @@ template <class T>
 struct lag_rows {
   T const* const* judged;
   T const* const* reference;
-  T const* const* upcoming;  // those that will be needed soon; null: none
-  T* copies;                 // where the reference is copied to, row after row; null: nowhere
+  std::span<T const* const> upcoming;  // at most twice `lag` that will be needed soon, if any
+  T* copies;                           // where the reference is copied to, row after row; null: nowhere
   int lag;
   int dim;
 };
@@ -76,14 +78,14 @@ class lag_judge {
       std::copy_n(rows[t], dim_, half(0) + static_cast<std::ptrdiff_t>(t) * dim_);
   }
 
-  /// The softmax of the spreads of `rows[0 ... lag)`, against the range of the next `lag` rows. With `fetch`, there are
-  /// at least as many again, and they will be needed soon.
-  void judge(T const* const* rows, bool fetch, float* score) {
+  /// The softmax of the spreads of `rows[0 ... lag)`, against the range of the next `lag` rows. Meanwhile `upcoming`
+  /// rows are fetched.
+  void judge(T const* const* rows, std::span<T const* const> upcoming, float* score) {
     T const* const* const judged = copies_rows_ ? copied_.data() + turn_ * lag_ : rows;
     turn_ ^= 1;
     T* const copies = copies_rows_ ? half(turn_) : nullptr;
     with_vectors(set_, [&](auto set) {
-      lag_rows<T> const at{judged, rows + lag_, fetch ? rows + 2 * lag_ : nullptr, copies, lag_, dim_};
+      lag_rows<T> const at{judged, rows + lag_, upcoming, copies, lag_, dim_};
       bool const judged_fast = dim_ >= fewest_channels && spreads_of(set, at, {middle(), middle() + padded()}, score);
       if (!judged_fast) judge_with_care(rows, score);
       softmax_of(set, score, lag_);
@@ -133,23 +135,40 @@ template <class P>
 class lag_plane {
  public:
   lag_plane(P const& rows, int lag, instruction_set set, std::pmr::memory_resource* memory)
-      : plane_(rows), table_(memory), judge_(rows.head_dim(), lag, set, memory) {}
+      : plane_(rows), lag_(lag), table_(memory), next_table_(memory), judge_(rows.head_dim(), lag, set, memory) {}
 
   void reserve(int rows) {
     table_.reserve(rows);
+    next_table_.reserve(2 * lag_);
     judge_.reserve();
   }
-  void look_up(int head, int begin, int end) { rows_ = table_.of(plane_.head(head), plane_.head_dim(), begin, end); }
-  void judge(int from, bool fetch, float* score) {
-    if (from == 0) judge_.begin(rows_);
-    judge_.judge(rows_ + from, fetch, score);
+  void look_up(int head, int begin, int end) {
+    rows_ = {table_.of(plane_.head(head), plane_.head_dim(), begin, end), static_cast<std::size_t>(end - begin)};
+    next_ = {};
+  }
+  void look_ahead(int head, int begin) {
+    if constexpr (has_whole_rows<P>) {
+      int const two = 2 * lag_;
+      next_ = {next_table_.of(plane_.head(head), plane_.head_dim(), begin, begin + two), static_cast<std::size_t>(two)};
+    }
+  }
+  void judge(int from, float* score) {
+    if (from == 0) judge_.begin(rows_.data());
+    auto const judged = rows_.subspan(static_cast<std::size_t>(from));
+    auto const lag = static_cast<std::size_t>(lag_);
+    judge_.judge(judged.data(), judged.size() >= 3 * lag ? judged.subspan(2 * lag, lag) : next_, score);
   }
 
  private:
+  using pointers = std::span<typename P::value_type const* const>;
+
   P plane_;
+  int lag_;
   row_table<P> table_;
+  row_table<P> next_table_;
   lag_judge<typename P::value_type> judge_;
-  typename P::value_type const* const* rows_ = nullptr;
+  pointers rows_;
+  pointers next_;
 };
 
 /// Scores partitions one after another, keys and values of each together.
@@ -178,19 +197,25 @@ class lag_scorer {
   }
   /// Chooses the rows [begin, end) of a head. `score` judges their partitions, all but the last.
   void look_up(int head, int begin, int end) {
-    rows_ = end - begin;
     keys_.look_up(head, begin, end);
     if constexpr (view_with_values<V>) {
       if (values_) values_->look_up(head, begin, end);
     }
   }
+  /// Names the two partitions that come after the rows chosen: of another head, as a rule. They are fetched while the
+  /// last partition is scored.
+  void look_ahead(int head, int begin) {
+    keys_.look_ahead(head, begin);
+    if constexpr (view_with_values<V>) {
+      if (values_) values_->look_ahead(head, begin);
+    }
+  }
   void score(int partition, float* score) {
     int const from = partition * lag_;
-    bool const fetch = from + 3 * lag_ <= rows_;
-    keys_.judge(from, fetch, score);
+    keys_.judge(from, score);
     if constexpr (view_with_values<V>) {
       if (!values_) return;
-      values_->judge(from, fetch, of_values_.data());
+      values_->judge(from, of_values_.data());
       with_vectors(set_, [&](auto set) { add_weighted(set, weight_, of_values_.data(), lag_, score); });
     }
   }
@@ -199,7 +224,6 @@ class lag_scorer {
   int lag_;
   float weight_;
   instruction_set set_;
-  int rows_ = 0;
   lag_plane<decltype(V::keys)> keys_;
   std::conditional_t<view_with_values<V>, std::optional<lag_plane<decltype(V::values)>>, absent> values_;
   std::pmr::vector<float> of_values_;
@@ -211,8 +235,8 @@ class lag_scorer {
 inline void mark_not_judged(lag_partitions const& partitions, int h, int tokens, float* score) {
   int const judged = partitions.judged(h, tokens);
   int const begin = judged > 0 ? partitions.first[static_cast<std::size_t>(h)] : 0;
-  std::fill(score, score + begin, unjudged);
-  std::fill(score + begin + judged * partitions.lag, score + tokens, unjudged);
+  fill_run({score, score + begin}, unjudged);
+  fill_run({score + begin + judged * partitions.lag, score + tokens}, unjudged);
 }
 
 /// Heads side by side share lines of memory, unless they begin with one, and its pages. So they are judged together,
@@ -279,20 +303,20 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
     int const lag = p.partitions.lag;
     auto const judged = [&](int h) { return p.partitions.judged(h, view.tokens(h)) - at.begin; };
     auto const first_row = [&](int h) { return p.partitions.first[static_cast<std::size_t>(h)] + at.begin * lag; };
-    std::pmr::vector<detail::lag_scorer<V>> scorers(ex.resource());
-    scorers.reserve(static_cast<std::size_t>(at.last - at.first));
+    std::pmr::vector<std::optional<detail::lag_scorer<V>>> scorers(static_cast<std::size_t>(at.last - at.first),
+                                                                   ex.resource());
     for (int h = at.first; h < at.last; ++h) {
-      scorers.emplace_back(view, p, ex.instructions(), ex.resource());
+      auto& scorer = scorers[static_cast<std::size_t>(h - at.first)].emplace(view, p, ex.instructions(), ex.resource());
       if (judged(h) <= 0) continue;
       // The partition after the last is its reference; one more belongs to the piece that is next, as a rule.
       auto const rows =
           std::min<std::ptrdiff_t>(view.tokens(h) - first_row(h), (at.partitions + 2) * std::ptrdiff_t{lag});
-      scorers.back().look_up(h, first_row(h), first_row(h) + static_cast<int>(rows));
+      scorer.look_up(h, first_row(h), first_row(h) + static_cast<int>(rows));
     }
     for (int i = 0; i < at.partitions; ++i) {
       for (int h = at.first; h < at.last; ++h) {
         if (i < judged(h))
-          scorers[static_cast<std::size_t>(h - at.first)].score(i, out.row(h) + first_row(h) + i * lag);
+          scorers[static_cast<std::size_t>(h - at.first)]->score(i, out.row(h) + first_row(h) + i * lag);
       }
     }
   }

@@ -3,13 +3,13 @@
 #pragma once
 
 #include <memory_resource>
-#include <numeric>
 #include <span>
 #include <vector>
 
 #include <tightkv/core/error.hpp>
 #include <tightkv/core/kernel.hpp>
 #include <tightkv/core/plan.hpp>
+#include <tightkv/core/runs.hpp>
 #include <tightkv/ops/token_range.hpp>
 
 namespace tightkv {
@@ -47,9 +47,9 @@ struct kernel<keep_outside_fn, basic_plain_cpu<F>> {
   static void run(basic_plain_cpu<F> const&, std::span<token_range const> ranges, plan& p) {
     for (int h = 0; h < p.heads(); ++h) {
       auto const range = ranges[static_cast<std::size_t>(h)];
-      auto const kept = p.kept(h);
-      std::iota(kept.begin(), kept.begin() + range.begin, 0);
-      std::iota(kept.begin() + range.begin, kept.end(), range.end);
+      auto const before = static_cast<std::size_t>(range.begin);
+      detail::number_run(p.kept(h).first(before), 0);
+      detail::number_run(p.kept(h).subspan(before), range.end);
     }
   }
 };

@@ -2,12 +2,12 @@
 /// `mark_unjudged(ex, ranges, scores)`: NaN for every token outside its head's range.
 #pragma once
 
-#include <algorithm>
 #include <span>
 
 #include <tightkv/core/error.hpp>
 #include <tightkv/core/kernel.hpp>
 #include <tightkv/core/matrix.hpp>
+#include <tightkv/core/runs.hpp>
 #include <tightkv/ops/token_range.hpp>
 
 namespace tightkv {
@@ -32,8 +32,8 @@ struct kernel<mark_unjudged_fn, basic_plain_cpu<F>> {
   static void run(basic_plain_cpu<F> const& ex, std::span<token_range const> ranges, matrix_view<float> scores) {
     ex.for_each_index(scores.rows, [&](int h) {
       auto const range = ranges[static_cast<std::size_t>(h)];
-      std::fill(scores.row(h), scores.row(h) + range.begin, unjudged);
-      std::fill(scores.row(h) + range.end, scores.row(h) + scores.cols, unjudged);
+      detail::fill_run({scores.row(h), scores.row(h) + range.begin}, unjudged);
+      detail::fill_run({scores.row(h) + range.end, scores.row(h) + scores.cols}, unjudged);
     });
   }
 };

@@ -13,16 +13,16 @@ TIGHTKV_INLINE floats store_values(float* to, shorts patterns, floats poison) {
   return poison;
 }
 
-/// Rows that will be needed: their lines are asked for one after another, evenly over all that is done meanwhile. A core
-/// that is asked for several at once drops some, so each waits until the place of the one before it has been through
-/// memory.
+/// Rows that will be needed: their lines are asked for one after another, evenly over all that is done meanwhile, `ratio`
+/// for each line that is looked at. A core that is asked for several at once drops some, so each waits until the place of
+/// the one before it has been through memory.
 template <class T>
 class rows_ahead {
  public:
-  rows_ahead(T const* const* rows, int count, int bytes)
+  rows_ahead(T const* const* rows, int count, int bytes, int ratio)
       : rows_(rows), count_(count), bytes_(bytes), byte_(count > 0 ? -place_in_line(rows[0]) : 0) {
     int const lines = (bytes_ - byte_ + line - 1) / line;
-    price_ = 8 * bytes_ / lines;
+    price_ = 8 * bytes_ / lines / ratio;
   }
 
   /// Where `done` eighths of a byte of the rows have been looked at, in one of the ways in which they are.
@@ -271,7 +271,9 @@ TIGHTKV_INLINE void spread_all(lag_rows<T> const& at, rows_ahead<T>& ahead, chan
 /// not finite or hardly any channel has a range.
 template <class T>
 inline bool spreads_of(vectors, lag_rows<T> const& at, lag_channels const& scratch, float* spread) {
-  rows_ahead<T> ahead(at.upcoming, at.upcoming != nullptr ? at.lag : 0, at.dim * static_cast<int>(sizeof(T)));
+  int const count = static_cast<int>(at.upcoming.size());
+  int const ratio = count > at.lag ? 2 : 1;
+  rows_ahead<T> ahead(at.upcoming.data(), count, at.dim * static_cast<int>(sizeof(T)), ratio);
   int const channels = measure(at, ahead, scratch);
   if (channels < 2) return false;
   spread_all(at, ahead, {scratch.middle, scratch.scale, channels}, spread);
