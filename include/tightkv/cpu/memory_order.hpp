@@ -62,23 +62,34 @@ class memory_order {
   int count() const noexcept { return static_cast<int>(pieces_.size()); }
   piece operator[](int i) const noexcept { return pieces_[static_cast<std::size_t>(i)]; }
 
-  /// Calls `f(head, token, address)` for each row of a piece.
+  /// Tokens [begin, end) of a head: the first of them is number `place` of its piece, each other `apart` later.
+  struct run {
+    int head;
+    int begin;
+    int end;
+    int place;
+    int apart;
+  };
+
+  /// Calls `f(run)` for all rows of a piece.
   template <class F>
-  void for_each_row(piece const& p, F const& f) const {
-    struct one_head {
-      int head;
-      int end;
-      row_finder<decltype(rows_.head(0))> row;
-    };
-    std::pmr::vector<one_head> heads(pieces_.get_allocator());
-    heads.reserve(static_cast<std::size_t>(p.last - p.first));
-    for (int h = p.first; h < p.last; ++h)
-      heads.push_back({h, std::min(p.end, rows_.tokens(h)), row_finder(rows_.head(h))});
-    int const step = heads_side_by_side_ ? 1 : std::min(page_, p.end - p.begin);
-    for (int begin = p.begin; begin < p.end; begin += step) {
-      for (auto& h : heads) {
-        for (int t = begin; t < begin + step && t < h.end; ++t) f(h.head, t, static_cast<value_type const*>(h.row(t)));
+  void for_each_run(piece const& p, F const& f) const {
+    for (int begin = p.begin, end = 0, place = 0; begin < p.end; begin = end) {
+      end = heads_side_by_side_ ? p.end : std::min(p.end, begin / page_ * page_ + page_);
+      int heads = 0;
+      for (int h = p.first; h < p.last; ++h) {
+        if (rows_.tokens(h) <= begin) continue;
+        end = std::min(end, rows_.tokens(h));
+        ++heads;
       }
+      int const apart = heads_side_by_side_ ? heads : 1;
+      int first = place;
+      for (int h = p.first; h < p.last; ++h) {
+        if (rows_.tokens(h) <= begin) continue;
+        f(run{h, begin, end, first, apart});
+        first += heads_side_by_side_ ? 1 : end - begin;
+      }
+      place += heads * (end - begin);
     }
   }
 

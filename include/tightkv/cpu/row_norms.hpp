@@ -24,25 +24,26 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
     if constexpr (detail::has_whole_rows<P>) {
       detail::memory_order<P> const pieces(rows, most, ex.resource());
       ex.for_each_index(pieces.count(), [&](int i) {
-        typename P::value_type const* at[most];
-        float* to[most];
+        typename P::value_type const* at[most] = {};
         int count = 0;
-        pieces.for_each_row(pieces[i], [&](int h, int t, auto const* row) {
-          at[count] = row;
-          to[count] = out.row(h) + t;
-          ++count;
+        pieces.for_each_run(pieces[i], [&](auto const& run) {
+          detail::look_up(rows.head(run.head), run.begin, run.end, at + run.place, run.apart);
+          count += run.end - run.begin;
         });
-        score(ex, at, count, rows.head_dim(), factor, to);
+        float norms[most];
+        norms_of(ex, at, count, rows.head_dim(), factor, norms);
+        pieces.for_each_run(pieces[i], [&](auto const& run) {
+          float* const to = out.row(run.head);
+          for (int t = run.begin, from = run.place; t < run.end; ++t, from += run.apart) to[t] = norms[from];
+        });
       });
     } else {
       detail::head_pieces const pieces(rows, most, ex.resource());
       ex.for_each_index(pieces.count(), [&](int i) {
         auto const piece = pieces[i];
         detail::row_table<P> table(ex.resource());
-        float* to[most];
-        for (int t = piece.begin; t < piece.end; ++t) to[t - piece.begin] = out.row(piece.head) + t;
-        score(ex, table.of(rows.head(piece.head), rows.head_dim(), piece.begin, piece.end), piece.end - piece.begin,
-              rows.head_dim(), factor, to);
+        norms_of(ex, table.of(rows.head(piece.head), rows.head_dim(), piece.begin, piece.end), piece.end - piece.begin,
+                 rows.head_dim(), factor, out.row(piece.head) + piece.begin);
       });
     }
   }
@@ -51,16 +52,16 @@ struct kernel<row_norms_fn, basic_cpu<F>> {
   static constexpr int most = 1024;  // rows of a piece
 
   template <class T>
-  static void score(basic_cpu<F> const& ex, T const* const* at, int count, int dim, float factor, float* const* to) {
-    float norms[most];
+  static void norms_of(basic_cpu<F> const& ex, T const* const* at, int count, int dim, float factor, float* norms) {
     bool finite = false;
     detail::with_vectors(ex.instructions(), [&](auto set) {
       sums_of_squares_of(set, at, count, dim, norms);
       finite = scaled_roots_of(set, norms, count, factor);
     });
+    if (finite) return;
     for (int i = 0; i < count; ++i) {
-      bool const judged = finite || detail::is_finite(norms[i]) || detail::all_finite(row<T const>{at[i], dim});
-      *to[i] = judged ? norms[i] : unjudged;
+      bool const judged = detail::is_finite(norms[i]) || detail::all_finite(row<T const>{at[i], dim});
+      if (!judged) norms[i] = unjudged;
     }
   }
 };

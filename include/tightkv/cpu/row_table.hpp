@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory_resource>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <tightkv/view/plane.hpp>
@@ -53,6 +54,24 @@ class row_finder {
   std::ptrdiff_t step_ = 0;  // elements
 };
 
+/// at[i * apart] = the address of row begin + i of a head, for all of [begin, end).
+template <class Head, class T>
+void look_up(Head const& head, int begin, int end, T const** at, int apart) noexcept {
+  auto const next = [&] { return std::exchange(at, at + apart); };
+  if constexpr (requires { head.page_size(); }) {
+    int const size = head.page_size();
+    for (int t = begin; t < end;) {
+      int const here = std::min(end - t, size - t % size);
+      auto const* const first = head[t].data;
+      std::ptrdiff_t const step = here > 1 ? head[t + 1].data - first : 0;
+      for (int i = 0; i < here; ++i) *next() = first + i * step;
+      t += here;
+    }
+  } else {
+    for (int t = begin; t < end; ++t) *next() = head[t].data;
+  }
+}
+
 /// Rows [begin, end) of a head: where they are, or, where their values are scattered, where copies of them are.
 template <kv_plane P>
 class row_table {
@@ -68,8 +87,7 @@ class row_table {
   value_type const* const* of(Head const& head, int head_dim, int begin, int end) {
     rows_.resize(static_cast<std::size_t>(end - begin));
     if constexpr (has_whole_rows<P>) {
-      row_finder<Head> find(head);
-      for (int t = begin; t < end; ++t) rows_[static_cast<std::size_t>(t - begin)] = find(t);
+      detail::look_up(head, begin, end, rows_.data(), 1);
     } else {
       auto const dim = static_cast<std::size_t>(head_dim);
       copies_.resize(rows_.size() * dim);

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Fetches the row that a stream at row i will come to soon. What lies just ahead of it the machine fetches by itself.
+/// Fetches the row that a stream at row i will come to soon, unless many rows before it lie in one piece with it: then
+/// the machine fetches it by itself. It takes a while to begin with that, so short pieces are fetched as a whole.
 template <class T>
 TIGHTKV_INLINE void fetch_ahead(T const* const* rows, int i, int end, int dim) {
-  constexpr int ahead = 4;
-  if (i + ahead >= end) return;
+  constexpr int ahead = 8;
+  constexpr int many = 16;
+  int const coming = i + ahead;
+  if (coming >= end) return;
   auto const bytes = static_cast<std::size_t>(dim) * sizeof(T);
-  auto const* const next = reinterpret_cast<char const*>(rows[i + ahead]);
-  if (reinterpret_cast<std::uintptr_t>(next) == reinterpret_cast<std::uintptr_t>(rows[i]) + ahead * bytes) return;
+  auto const* const next = reinterpret_cast<char const*>(rows[coming]);
+  if (coming >= many) {
+    auto const before = reinterpret_cast<std::uintptr_t>(rows[coming - many]);
+    if (reinterpret_cast<std::uintptr_t>(next) == before + many * bytes) return;
+  }
   for (std::size_t b = 0; b < bytes; b += 64) __builtin_prefetch(next + b, 0, 2);
 }
 
