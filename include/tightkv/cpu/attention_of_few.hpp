@@ -150,6 +150,7 @@ class attention_of_few {
         multiply_some(at + (begin - first), begin, std::min(begin + at_once, last), dim, scaled.data(),
                       static_cast<int>(count));
       }
+      judge(at, first, last, dim);
     }
     for (int j = 0; j < tokens_; ++j) finite_keys_ += finite_[static_cast<std::size_t>(j)] != 0 ? 1 : 0;
   }
@@ -173,7 +174,13 @@ class attention_of_few {
   void multiply_some(T const* const* rows, int begin, int end, int dim, float const* queries, int count) {
     with_vectors(set_, [&](auto set) {
       multiply_rows_with(set, rows, end - begin, dim, queries, count, logits(0) + begin, stride_);
-      // A key that is not finite shows in its products.
+    });
+  }
+
+  /// Finds out which of keys [begin, end) are finite. A key that is not shows in its products.
+  template <class T>
+  void judge(T const* const* rows, int begin, int end, int dim) {
+    with_vectors(set_, [&](auto set) {
       if (all_are_finite(set, logits(0) + begin, end - begin)) {
         std::fill(finite_.data() + begin, finite_.data() + end, -1);
       } else {

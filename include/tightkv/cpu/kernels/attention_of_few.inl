@@ -11,11 +11,11 @@ inline bool all_are_finite(vectors, float const* x, int count) {
 
 /// Adds 16 products of each of some queries, `dim` floats apart, with each of four keys.
 template <int Queries>
-TIGHTKV_INLINE void add_products_of(floats const (&key)[4], floats const (&query)[Queries], floats (&sum)[Queries][4]) {
+TIGHTKV_INLINE void add_products_of(floats const (&key)[4], floats const (&query)[Queries], floats (&sum)[4 * Queries]) {
 #pragma GCC unroll 4
   for (int q = 0; q < Queries; ++q) {
 #pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r) sum[q][r] = fma(key[r], query[q], sum[q][r]);
+    for (int r = 0; r < 4; ++r) sum[4 * q + r] = fma(key[r], query[q], sum[4 * q + r]);
   }
 }
 
@@ -28,12 +28,9 @@ TIGHTKV_INLINE void multiply_rows(T const* const* rows, int count, int dim, floa
     int const found = count - j < 4 ? count - j : 4;
     T const* row[4];
     for (int r = 0; r < 4; ++r) row[r] = rows[j + (r < found ? r : 0)];
-    floats sum[Queries][4];
-#pragma GCC unroll 4
-    for (int q = 0; q < Queries; ++q) {
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) sum[q][r] = all<floats>(0.0F);
-    }
+    floats sum[4 * Queries];
+#pragma GCC unroll 16
+    for (int i = 0; i < 4 * Queries; ++i) sum[i] = all<floats>(0.0F);
     floats key[4];
     floats query[Queries];
     for (int c = 0; c < whole; c += lanes<floats>) {
@@ -50,11 +47,14 @@ TIGHTKV_INLINE void multiply_rows(T const* const* rows, int count, int dim, floa
       for (int q = 0; q < Queries; ++q) query[q] = load_first<floats>(queries + q * dim + whole, dim - whole);
       add_products_of(key, query, sum);
     }
-#pragma GCC unroll 4
+    float of_four[4 * Queries];
+    store_totals(sum, of_four);
     for (int q = 0; q < Queries; ++q) {
-      float of_four[4];
-      store(of_four, totals(sum[q][0], sum[q][1], sum[q][2], sum[q][3]));
-      for (int r = 0; r < found; ++r) logits[q * stride + j + r] = of_four[r];
+      if (found == 4) {
+        std::memcpy(logits + q * stride + j, of_four + 4 * q, sizeof(four));
+      } else {
+        for (int r = 0; r < found; ++r) logits[q * stride + j + r] = of_four[4 * q + r];
+      }
     }
   }
 }
