@@ -17,7 +17,7 @@ namespace tightkv {
 template <class F>
 struct kernel<attention_mass_fn, basic_cpu<F>> {
   /// `Keys` multiply queries with the keys of a head.
-  template <class Keys = detail::packed_keys, class V>
+  template <class Keys = detail::key_rows, class V>
   static void run(basic_cpu<F> const& ex, V const& view, std::span<int const> queries, matrix_view<float> out) {
     if (ex.instructions() == instruction_set::none) {
       return kernel<attention_mass_fn, basic_plain_cpu<F>>::run(ex, view, queries, out);
@@ -44,30 +44,37 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
   template <class Keys, class V>
   static void add(basic_cpu<F> const& ex, V const& view, int h, int queries, float* mass) {
     int const tokens = view.tokens(h);
-    Keys keys(view, tokens, ex.instructions(), ex.resource());
-    ex.for_each_index(keys.count(), [&](int tile) { keys.pack(view.keys, h, tile, ex.resource()); });
+    using block = detail::query_block<Keys>;
+    Keys keys(view, h, ex.instructions(), ex.resource());
+    ex.for_each_index((tokens + block::keys_at_once - 1) / block::keys_at_once, [&](int piece) {
+      int const begin = piece * block::keys_at_once;
+      int const end = std::min(begin + block::keys_at_once, tokens);
+      keys.prepare(view.keys, h, begin, end, ex.resource());
+      keys.judge(view.keys, h, begin, end, ex.resource());
+    });
 
     // The queries are dealt out to a fixed number of sums, whatever the number of threads.
     constexpr int sums = 8;
-    std::pmr::vector<detail::attention_sums> of_part(ex.resource());
-    for (int i = 0; i < sums; ++i) of_part.emplace_back(keys.padded(), ex.resource());
+    std::pmr::vector<std::pmr::vector<double>> received(ex.resource());
+    for (int i = 0; i < sums; ++i) received.emplace_back(static_cast<std::size_t>(keys.padded()));
+    int const count = group_size(view) * queries;
     ex.for_each_index(sums, [&](int part) {
-      detail::attention_block<Keys> block(keys, ex.instructions(), ex.resource());
-      int number = 0;
-      for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
-        int const last = view.queries.tokens(q);
-        for (int begin = last - queries; begin < last; begin += block.rows_at_once(), ++number) {
-          if (number % sums == part) {
-            int const end = std::min(begin + block.rows_at_once(), last);
-            block.add(view, q, begin, end, of_part[static_cast<std::size_t>(part)]);
-          }
+      block some(keys, ex.instructions(), ex.resource());
+      for (int begin = part * block::most_queries; begin < count; begin += sums * block::most_queries) {
+        for (int r = begin; r < std::min(begin + block::most_queries, count); ++r) {
+          int const q = h * group_size(view) + r / queries;
+          some.take(view, q, view.queries.tokens(q) - queries + r % queries);
         }
+        for (int j = 0; j < some.visible(); j += block::keys_at_once)
+          some.multiply(view, j, std::min(j + block::keys_at_once, some.visible()));
+        some.release(view, [&](int) { return received[static_cast<std::size_t>(part)].data(); });
       }
+      some.settle();
     });
     for (int j = 0; j < tokens; ++j) {
-      double received = 0.0;
-      for (auto const& sum : of_part) received += sum.total[static_cast<std::size_t>(j)];
-      mass[j] = keys.finite()[j] != 0 ? static_cast<float>(static_cast<double>(mass[j]) + received) : unjudged;
+      double sum = 0.0;
+      for (auto const& of_part : received) sum += of_part[static_cast<std::size_t>(j)];
+      mass[j] = keys.finite()[j] != 0 ? static_cast<float>(static_cast<double>(mass[j]) + sum) : unjudged;
     }
   }
 };

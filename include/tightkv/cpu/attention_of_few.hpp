@@ -9,8 +9,96 @@
 
 #include <tightkv/cpu/attention.hpp>
 
+#define TIGHTKV_KERNELS <tightkv/cpu/kernels/attention_of_few.inl>
+#include <tightkv/cpu/targets/each.inl>
+
 namespace tightkv::detail {
 inline namespace TIGHTKV_KERNELS_FOR {
+
+/// A few neighbouring queries of one query head, and their logits, `stride` floats apart, of which each query sees one
+/// more than the query before it.
+template <class V>
+struct logit_rows {
+  V const& view;
+  int q;
+  int first;  // query
+  int count;
+  bool const* finite;  // of each
+  float* logits;
+  std::ptrdiff_t stride;
+
+  int visible(int r) const noexcept {
+    return view.tokens(q / group_size(view)) - view.queries.tokens(q) + first + r + 1;
+  }
+  float* row(int r) const noexcept { return logits + r * stride; }
+};
+
+/// Turns a row of `count` logits into numerators of its softmax, and returns what to multiply them with. As a rule all
+/// logits count; where some do not, as `finite` says or as their values show, they are masked.
+template <class Set>
+float softmax_row(Set set, float* logits, std::int32_t const* finite, bool all_keys_finite, int count) {
+  float most = all_keys_finite ? greatest_logit(set, logits, count) : std::numeric_limits<float>::infinity();
+  if (!is_finite(most)) most = mask_logits(set, logits, finite, count);
+  if (most == -std::numeric_limits<float>::infinity()) {
+    std::fill_n(logits, count, 0.0F);
+    return 0.0F;
+  }
+  double sum = exponentials(set, logits, count, most);
+  if (sum != sum) {  // a logit was NaN
+    sum = 0.0;
+    for (int j = 0; j < count; ++j) {
+      if (logits[j] != logits[j]) logits[j] = 0.0F;
+      sum += static_cast<double>(logits[j]);
+    }
+  }
+  return static_cast<float>(1.0 / sum);
+}
+
+/// Adds the attention of some queries to `sum`: rows of keys that count, `finite`, and of no other.
+template <int Rows, class Set, class V>
+void add_attention_of(Set set, logit_rows<V> const& rows, std::int32_t const* finite, bool all_keys_finite,
+                      float* sum) {
+  constexpr float masked = -std::numeric_limits<float>::infinity();
+  int const count = whole_vectors(rows.visible(Rows - 1));
+  float factor[Rows];  // or the normaliser's logarithm
+  for (int r = 0; r < Rows; ++r) {
+    float* const logits = rows.row(r);
+    bool counts = rows.finite[r];
+    if constexpr (view_with_row_lse<V>) {
+      factor[r] = rows.view.row_lse(rows.q, rows.first + r) * log2_e;
+      counts = counts && is_finite(factor[r]);
+      if (!counts) factor[r] = 0.0F;
+      std::fill(logits + (counts ? rows.visible(r) : 0), logits + count, masked);
+      if (counts && !all_keys_finite) mask_logits(set, logits, finite, count);
+    } else {
+      std::fill(logits + (counts ? rows.visible(r) : 0), logits + count, counts ? masked : 0.0F);
+      factor[r] = counts ? softmax_row(set, logits, finite, all_keys_finite, count) : 0.0F;
+    }
+  }
+  if constexpr (view_with_row_lse<V>) {
+    add_exponentials<Rows>(set, factor, rows.logits, rows.stride, count, sum);
+  } else {
+    add_times<Rows>(set, factor, rows.logits, rows.stride, count, sum);
+  }
+}
+
+/// The same for any number of queries.
+template <class Set, class V>
+void add_attention(Set set, logit_rows<V> rows, std::int32_t const* finite, bool all_keys_finite, float* sum) {
+  constexpr int at_once = 4;
+  for (; rows.count >= at_once; rows.count -= at_once) {
+    add_attention_of<at_once>(set, rows, finite, all_keys_finite, sum);
+    rows.first += at_once;
+    rows.finite += at_once;
+    rows.logits += at_once * rows.stride;
+  }
+  for (; rows.count > 0; --rows.count) {
+    add_attention_of<1>(set, rows, finite, all_keys_finite, sum);
+    rows.first += 1;
+    rows.finite += 1;
+    rows.logits += rows.stride;
+  }
+}
 
 /// Asks for a row that will be needed.
 inline void fetch(void const* row, std::ptrdiff_t bytes) noexcept {
@@ -62,6 +150,7 @@ class attention_of_few {
         multiply_some(at + (begin - first), begin, std::min(begin + at_once, last), dim, scaled.data(),
                       static_cast<int>(count));
       }
+      judge(at, first, last, dim);
     }
     for (int j = 0; j < tokens_; ++j) finite_keys_ += finite_[static_cast<std::size_t>(j)] != 0 ? 1 : 0;
   }
@@ -85,7 +174,13 @@ class attention_of_few {
   void multiply_some(T const* const* rows, int begin, int end, int dim, float const* queries, int count) {
     with_vectors(set_, [&](auto set) {
       multiply_rows_with(set, rows, end - begin, dim, queries, count, logits(0) + begin, stride_);
-      // A key that is not finite shows in its products.
+    });
+  }
+
+  /// Finds out which of keys [begin, end) are finite. A key that is not shows in its products.
+  template <class T>
+  void judge(T const* const* rows, int begin, int end, int dim) {
+    with_vectors(set_, [&](auto set) {
       if (all_are_finite(set, logits(0) + begin, end - begin)) {
         std::fill(finite_.data() + begin, finite_.data() + end, -1);
       } else {

@@ -7,9 +7,7 @@
 /// its own: define `EIGEN_DONT_PARALLELIZE` where the executor has some already.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <memory_resource>
 #include <span>
 
@@ -24,65 +22,28 @@ namespace tightkv {
 namespace detail {
 inline namespace TIGHTKV_KERNELS_FOR {
 
-/// The keys of one head as floats, row after row. What each member does is what it does in `packed_keys`.
-class eigen_keys {
+/// The keys of one head as floats, multiplied by Eigen. What each member does is what it does in `key_rows`.
+class eigen_keys : public key_rows {
  public:
   template <class V>
-  eigen_keys(V const& view, int tokens, instruction_set set, std::pmr::memory_resource* memory)
-      : tokens_(tokens),
-        dim_(view.keys.head_dim()),
-        set_(set),
-        rows_(static_cast<std::size_t>(tokens) * static_cast<std::size_t>(dim_), memory),
-        finite_(static_cast<std::size_t>(padded()), memory) {
-    std::fill(finite_.begin() + tokens, finite_.end(), 0);
-  }
+  eigen_keys(V const& view, int h, instruction_set set, std::pmr::memory_resource* memory)
+      : key_rows(view, h, set, products::of_floats, memory) {}
 
-  int dim() const noexcept { return dim_; }
-  int count() const noexcept { return (tokens_ + packed_at_once - 1) / packed_at_once; }
-  int padded() const noexcept { return whole_vectors(tokens_); }
-  std::int32_t const* finite() const noexcept { return finite_.data(); }
-  /// Eigen brings the keys into its own order for every product, so products are large, whatever the cache holds.
-  int queries_at_once() const noexcept { return most_queries_at_once; }
-
-  template <class P>
-  void pack(P const& keys, int head, int piece, std::pmr::memory_resource* memory) {
-    int const begin = piece * packed_at_once;
-    int const end = std::min(begin + packed_at_once, tokens_);
-    row_table<P> table(memory);
-    auto const* const at = table.of(keys.head(head), dim_, begin, end);
-    float* const to = rows_.data() + std::ptrdiff_t{begin} * dim_;
-    with_vectors(set_, [&](auto set) {
-      unpack_rows(set, at, end - begin, dim_, to, dim_);
-      mark_finite(set, at, end - begin, dim_, finite_.data() + begin);
-    });
-    for (int j = begin; j < end; ++j) {
-      if (finite_.data()[j] == 0) std::fill_n(rows_.data() + std::ptrdiff_t{j} * dim_, dim_, 0.0F);
-    }
+  template <int Vectors, class V, class Set, class Seen>
+  void multiply(Set set, V const&, int begin, int end, float const* panel, float* logits, Seen& seen) const {
+    using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    constexpr int width = 16 * Vectors;
+    Eigen::Map<matrix const> const keys(row(begin), end - begin, dim());
+    Eigen::Map<matrix const> const queries(panel, dim(), width);
+    Eigen::Map<matrix> products(logits, end - begin, width);
+    products.noalias() = keys * queries;
+    see_logits<Vectors>(set, logits, end - begin, seen);
   }
 
   template <class V>
   bool write_query(V const& view, int q, int i, float* out) const {
-    return scaled_query(view, set_, q, i, out);
+    return scaled_query(view, set(), q, i, out);
   }
-
-  template <class V>
-  void multiply(V const&, float const* queries, int count, int visible, float* logits) const {
-    using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    int const seen = std::min(visible + count - 1, tokens_);
-    Eigen::Map<matrix const> const q(queries, count, dim_);
-    Eigen::Map<matrix const> const k(rows_.data(), seen, dim_);
-    Eigen::Map<matrix, 0, Eigen::OuterStride<>> products(logits, count, seen, Eigen::OuterStride<>(padded()));
-    products.noalias() = q * k.transpose();
-  }
-
- private:
-  static constexpr int packed_at_once = 64;  // tokens
-
-  int tokens_;
-  int dim_;
-  instruction_set set_;
-  scratch<float> rows_;
-  scratch<std::int32_t> finite_;
 };
 
 }  // namespace TIGHTKV_KERNELS_FOR

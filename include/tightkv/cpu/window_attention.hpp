@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory_resource>
+#include <utility>
+#include <vector>
 
 #include <tightkv/cpu/attention.hpp>
 #include <tightkv/cpu/attention_of_few.hpp>
@@ -14,7 +17,7 @@ namespace tightkv {
 template <class F>
 struct kernel<window_attention_fn, basic_cpu<F>> {
   /// `Keys` multiply queries with the keys of a head.
-  template <class Keys = detail::packed_keys, class V>
+  template <class Keys = detail::key_rows, class V>
   static void run(basic_cpu<F> const& ex, V const& view, int window, matrix_view<float> out) {
     if (ex.instructions() == instruction_set::none) {
       return kernel<window_attention_fn, basic_plain_cpu<F>>::run(ex, view, window, out);
@@ -22,7 +25,8 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
     ex.for_each_index(view.heads(), [&](int h) {
       int const tokens = view.tokens(h);
       if (tokens == 0) return;
-      auto const mean = [&](auto sum, bool finite) { return finite ? static_cast<float>(sum / window) : unjudged; };
+      double const part = 1.0 / window;
+      auto const mean = [&](auto sum, bool finite) { return finite ? static_cast<float>(sum * part) : unjudged; };
       int const queries = std::min(window, view.queries.tokens(h * group_size(view)));
       if (detail::are_few(group_size(view) * queries) && equally_many(view, h)) {
         detail::attention_of_few attention(tokens, group_size(view) * queries, ex.instructions(), ex.resource());
@@ -35,16 +39,33 @@ struct kernel<window_attention_fn, basic_cpu<F>> {
         }
         return;
       }
-      Keys keys(view, tokens, ex.instructions(), ex.resource());
-      for (int tile = 0; tile < keys.count(); ++tile) keys.pack(view.keys, h, tile, ex.resource());
-      detail::attention_block<Keys> block(keys, ex.instructions(), ex.resource());
-      for (int q = h * group_size(view); q < (h + 1) * group_size(view); ++q) {
-        detail::attention_sums sums(keys.padded(), ex.resource());
+      Keys keys(view, h, ex.instructions(), ex.resource());
+      detail::query_block<Keys> block(keys, ex.instructions(), ex.resource());
+      int const first = h * group_size(view);
+      detail::scratch<double> const received(
+          static_cast<std::size_t>(group_size(view)) * static_cast<std::size_t>(keys.padded()), ex.resource());
+      std::fill(received.begin(), received.end(), 0.0);
+      auto const total_of = [&](int q) { return received.data() + std::ptrdiff_t{q - first} * keys.padded(); };
+      int known = 0;
+      auto const observe = [&] {
+        for (int j = 0; j < block.visible(); j += block.keys_at_once) {
+          int const end = std::min(j + block.keys_at_once, block.visible());
+          if (end > known) keys.prepare(view.keys, h, std::exchange(known, end), end, ex.resource());
+          if (!block.multiply(view, j, end)) keys.judge(view.keys, h, j, end, ex.resource());
+        }
+        block.release(view, total_of);
+      };
+      for (int q = first; q < first + group_size(view); ++q) {
         int const last = view.queries.tokens(q);
-        for (int begin = std::max(0, last - window); begin < last; begin += block.rows_at_once())
-          block.add(view, q, begin, std::min(begin + block.rows_at_once(), last), sums);
-        for (int j = 0; j < tokens; ++j)
-          out(q, j) = mean(sums.total[static_cast<std::size_t>(j)], keys.finite()[j] != 0);
+        for (int i = std::max(0, last - window); i < last; ++i) {
+          block.take(view, q, i);
+          if (block.full()) observe();
+        }
+      }
+      observe();
+      block.settle();
+      for (int q = first; q < first + group_size(view); ++q) {
+        for (int j = 0; j < tokens; ++j) out(q, j) = mean(total_of(q)[j], keys.finite()[j] != 0);
       }
     });
   }

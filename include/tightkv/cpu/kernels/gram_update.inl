@@ -2,7 +2,7 @@
 
 /// Channels of a panel: a multiple of what any instruction set multiplies at once.
 inline constexpr int panel_width = 48;
-static_assert(panel_width % (vectors::tile_vectors * lanes<floats>) == 0 && panel_width % vectors::tile_queries == 0);
+static_assert(panel_width % (vectors::tile_vectors * lanes<floats>) == 0 && panel_width % vectors::tile_rows == 0);
 
 /// Lays rows of `width` channels out in panels of `panel_width`: channel c of row t is at panel c / panel_width, row t,
 /// column c % panel_width. Rows are followed by zeros up to a whole vector. A row that holds a value which is not finite
@@ -47,7 +47,7 @@ TIGHTKV_INLINE void add_products_of(float const* a, int a_step, float const* b, 
 /// Adds the products of all channels up to those of panel p with the channels of panel p.
 inline void add_panel(vectors, float const* panels, std::ptrdiff_t panel_stride, int count, int p, int size,
                       double* products, std::ptrdiff_t products_stride) {
-  constexpr int high = vectors::tile_queries;
+  constexpr int high = vectors::tile_rows;
   constexpr int wide = vectors::tile_vectors * lanes<floats>;
   int const end = size < (p + 1) * panel_width ? size : (p + 1) * panel_width;
   for (int a = 0; a < end; a += high) {

@@ -62,7 +62,7 @@ inline void project_rest(float const* const* rows, int count, int inputs, float 
 template <class Tiles>
 inline void project_rows(vectors, Tiles const& tile, float const* const* rows, int count, int inputs,
                          float const* matrix, std::ptrdiff_t stride, int cols, float* out) {
-  constexpr int high = vectors::tile_queries;
+  constexpr int high = vectors::tile_rows;
   constexpr int wide = vectors::tile_vectors;
   int const whole = cols / lanes<floats> * lanes<floats>;
   int t = 0;

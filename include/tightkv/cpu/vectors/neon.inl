@@ -5,9 +5,11 @@
 struct vectors {
   static constexpr int ranges_at_once = 2;
   static constexpr int rows_at_once = 2;    // whose sums registers have room for
-  static constexpr int tile_queries = 6;
+  static constexpr int tile_rows = 6;  // of products
   static constexpr int few_queries = 1;  // against four keys
-  static constexpr int tile_vectors = 1;  // of keys
+  static constexpr int tile_vectors = 1;
+  static constexpr int panel_keys = 6;  // multiplied with a panel of queries at once
+  static constexpr int panel_vectors = 1;
 };
 
 typedef float native_floats __attribute__((vector_size(16)));
@@ -51,6 +53,12 @@ TIGHTKV_INLINE native_floats min(native_floats a, native_floats b) {
 }
 TIGHTKV_INLINE native_floats max(native_floats a, native_floats b) {
   return (native_floats)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
+}
+TIGHTKV_INLINE native_ints max(native_ints a, native_ints b) {
+  return (native_ints)vmaxq_s32((int32x4_t)a, (int32x4_t)b);
+}
+TIGHTKV_INLINE native_uints min(native_uints a, native_uints b) {
+  return (native_uints)vminq_u32((uint32x4_t)a, (uint32x4_t)b);
 }
 TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
   return (native_shorts)vminq_s16((int16x8_t)a, (int16x8_t)b);

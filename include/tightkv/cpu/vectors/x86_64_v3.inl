@@ -6,9 +6,11 @@
 struct vectors {
   static constexpr int ranges_at_once = 2;
   static constexpr int rows_at_once = 2;    // whose sums registers have room for
-  static constexpr int tile_queries = 6;
+  static constexpr int tile_rows = 6;  // of products
   static constexpr int few_queries = 1;  // against four keys
-  static constexpr int tile_vectors = 1;  // of keys
+  static constexpr int tile_vectors = 1;
+  static constexpr int panel_keys = 6;  // multiplied with a panel of queries at once
+  static constexpr int panel_vectors = 1;
 };
 
 typedef float native_floats __attribute__((vector_size(32)));
@@ -51,6 +53,12 @@ TIGHTKV_INLINE native_floats fma(native_floats a, native_floats b, native_floats
 TIGHTKV_INLINE native_floats sqrt(native_floats x) { return _mm256_sqrt_ps(x); }
 TIGHTKV_INLINE native_floats min(native_floats a, native_floats b) { return _mm256_min_ps(a, b); }
 TIGHTKV_INLINE native_floats max(native_floats a, native_floats b) { return _mm256_max_ps(a, b); }
+TIGHTKV_INLINE native_ints max(native_ints a, native_ints b) {
+  return (native_ints)_mm256_max_epi32((__m256i)a, (__m256i)b);
+}
+TIGHTKV_INLINE native_uints min(native_uints a, native_uints b) {
+  return (native_uints)_mm256_min_epu32((__m256i)a, (__m256i)b);
+}
 TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
   return (native_shorts)_mm256_min_epi16((__m256i)a, (__m256i)b);
 }

@@ -6,9 +6,11 @@
 struct vectors {
   static constexpr int ranges_at_once = 8;  // minima, and as many maxima, that registers have room for
   static constexpr int rows_at_once = 8;    // whose sums registers have room for
-  static constexpr int tile_queries = 8;
+  static constexpr int tile_rows = 8;  // of products
   static constexpr int few_queries = 4;  // against four keys
-  static constexpr int tile_vectors = 3;  // of keys
+  static constexpr int tile_vectors = 3;
+  static constexpr int panel_keys = 6;  // multiplied with a panel of queries at once
+  static constexpr int panel_vectors = 4;
 };
 
 typedef float native_floats __attribute__((vector_size(64)));
@@ -50,6 +52,12 @@ TIGHTKV_INLINE native_floats fma(native_floats a, native_floats b, native_floats
 TIGHTKV_INLINE native_floats sqrt(native_floats x) { return _mm512_maskz_sqrt_ps(every, x); }
 TIGHTKV_INLINE native_floats min(native_floats a, native_floats b) { return _mm512_maskz_min_ps(every, a, b); }
 TIGHTKV_INLINE native_floats max(native_floats a, native_floats b) { return _mm512_maskz_max_ps(every, a, b); }
+TIGHTKV_INLINE native_ints max(native_ints a, native_ints b) {
+  return (native_ints)_mm512_maskz_max_epi32(every, (__m512i)a, (__m512i)b);
+}
+TIGHTKV_INLINE native_uints min(native_uints a, native_uints b) {
+  return (native_uints)_mm512_maskz_min_epu32(every, (__m512i)a, (__m512i)b);
+}
 TIGHTKV_INLINE native_shorts min(native_shorts a, native_shorts b) {
   return (native_shorts)_mm512_min_epi16((__m512i)a, (__m512i)b);
 }
