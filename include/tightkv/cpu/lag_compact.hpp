@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory_resource>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -117,15 +118,14 @@ struct kernel<lag_compact_fn, basic_cpu<F>> {
                           matrix_view<float> scores, plan& kept, P const&... more) {
     constexpr int most_at_once = 64;
     int const workers = std::min(view.heads(), std::is_same_v<F, serial> ? 1 : most_at_once);
-    std::pmr::vector<detail::lag_compactor<V>> worker(ex.resource());
-    worker.reserve(static_cast<std::size_t>(workers));
-    for (int w = 0; w < workers; ++w) worker.emplace_back(view, p, ex.instructions(), ex.resource());
+    std::pmr::vector<std::optional<detail::lag_compactor<V>>> worker(static_cast<std::size_t>(workers), ex.resource());
+    for (auto& w : worker) w.emplace(view, p, ex.instructions(), ex.resource());
     std::pmr::vector<std::ptrdiff_t> nans(static_cast<std::size_t>(workers), ex.resource());
 
     ex.for_each_index(workers, [&](int w) {
       auto const i = static_cast<std::size_t>(w);
       for (int h = w; h < view.heads(); h += workers)
-        nans[i] += worker[i].run(h, h + workers, scores.row(h), kept.kept(h));
+        nans[i] += worker[i]->run(h, h + workers, scores.row(h), kept.kept(h));
     });
     for (auto const n : nans) kept.nan_scores += n;
     kernel<compact_fn, basic_cpu<F>>::run(ex, kept, more...);

@@ -303,20 +303,20 @@ struct kernel<lag_scores_fn, basic_cpu<F>> {
     int const lag = p.partitions.lag;
     auto const judged = [&](int h) { return p.partitions.judged(h, view.tokens(h)) - at.begin; };
     auto const first_row = [&](int h) { return p.partitions.first[static_cast<std::size_t>(h)] + at.begin * lag; };
-    std::pmr::vector<detail::lag_scorer<V>> scorers(ex.resource());
-    scorers.reserve(static_cast<std::size_t>(at.last - at.first));
+    std::pmr::vector<std::optional<detail::lag_scorer<V>>> scorers(static_cast<std::size_t>(at.last - at.first),
+                                                                   ex.resource());
     for (int h = at.first; h < at.last; ++h) {
-      scorers.emplace_back(view, p, ex.instructions(), ex.resource());
+      auto& scorer = scorers[static_cast<std::size_t>(h - at.first)].emplace(view, p, ex.instructions(), ex.resource());
       if (judged(h) <= 0) continue;
       // The partition after the last is its reference; one more belongs to the piece that is next, as a rule.
       auto const rows =
           std::min<std::ptrdiff_t>(view.tokens(h) - first_row(h), (at.partitions + 2) * std::ptrdiff_t{lag});
-      scorers.back().look_up(h, first_row(h), first_row(h) + static_cast<int>(rows));
+      scorer.look_up(h, first_row(h), first_row(h) + static_cast<int>(rows));
     }
     for (int i = 0; i < at.partitions; ++i) {
       for (int h = at.first; h < at.last; ++h) {
         if (i < judged(h))
-          scorers[static_cast<std::size_t>(h - at.first)].score(i, out.row(h) + first_row(h) + i * lag);
+          scorers[static_cast<std::size_t>(h - at.first)]->score(i, out.row(h) + first_row(h) + i * lag);
       }
     }
   }

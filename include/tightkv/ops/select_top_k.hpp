@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <memory_resource>
 #include <span>
 #include <vector>
@@ -53,8 +52,8 @@ inline std::ptrdiff_t keep_best_of(float const* scores, token_range range, int c
     nans += scores[t] != scores[t] ? 1 : 0;
   }
   if (count == 0) return nans;
-  auto const last = scratch.begin() + (count - 1);
-  std::nth_element(scratch.begin(), last, scratch.end(), std::greater<>{});
+  auto const last = scratch.end() - count;
+  std::nth_element(scratch.begin(), last, scratch.end());
   std::uint64_t const threshold = *last;
   for (int t = range.begin; t < range.end; ++t) {
     if (selection_key(scores[t], t) >= threshold) *out++ = t;
