@@ -2,6 +2,8 @@
 /// Fast row norms are the plain ones, bit for bit.
 #include <support/unoptimised.hpp>
 
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include <support/row_scores.hpp>
@@ -33,6 +35,20 @@ TYPED_TEST(fast_row_norms_in_memory_order, are_the_plain_ones) {
   cache<TypeParam> keys(r);
   expect_scores_as_plain(r.heads(), r.longest(), [&](auto const& ex, auto out) {
     tightkv::row_norms(ex, keys.template plane<float>(), -1.0F, out);
+  });
+}
+
+/// Heads of one layer of which some end sooner than others: in pages, and side by side.
+template <class Layout>
+struct fast_row_norms_of_heads_that_end : ::testing::Test {};
+using layouts_of_a_layer = ::testing::Types<nhd_layout, paged_hnd_layout>;
+TYPED_TEST_SUITE(fast_row_norms_of_heads_that_end, layouts_of_a_layer);
+
+TYPED_TEST(fast_row_norms_of_heads_that_end, are_the_plain_ones) {
+  std::vector<int> const lengths{301, 211, 0, 40};
+  cache<TypeParam> keys(random_rows<float>({std::vector<int>(4, 333), 20}, 5));
+  expect_scores_as_plain(4, 333, [&](auto const& ex, auto out) {
+    tightkv::row_norms(ex, keys.template plane<float>().with_lengths(lengths.data()), -1.0F, out);
   });
 }
 

@@ -5,6 +5,7 @@
 struct vectors {
   static constexpr int ranges_at_once = 2;
   static constexpr int rows_at_once = 2;    // whose sums registers have room for
+  static constexpr bool one_line_for_another = false;
   static constexpr int tile_rows = 6;  // of products
   static constexpr int few_queries = 1;  // against four keys
   static constexpr int tile_vectors = 1;

@@ -6,6 +6,7 @@
 struct vectors {
   static constexpr int ranges_at_once = 8;  // minima, and as many maxima, that registers have room for
   static constexpr int rows_at_once = 8;    // whose sums registers have room for
+  static constexpr bool one_line_for_another = false;
   static constexpr int tile_rows = 8;  // of products
   static constexpr int few_queries = 4;  // against four keys
   static constexpr int tile_vectors = 3;
