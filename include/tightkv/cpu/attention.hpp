@@ -170,7 +170,7 @@ class key_rows {
   float const* row(int token) const noexcept { return rows_ + index(token); }
 
  private:
-  static constexpr int at_once = 6;
+  static constexpr int at_once = 6;  // keys, on any machine
 
   std::ptrdiff_t index(int token) const noexcept { return static_cast<std::ptrdiff_t>(token) * dim_; }
 
@@ -216,7 +216,7 @@ template <class Keys>
 class query_block {
  public:
   static constexpr int most_queries = 64;
-  static constexpr int first_keys = 12;
+  static constexpr int first_keys = 12;    // which say where a query's logits are
   static constexpr int keys_at_once = 96;  // so that their logits are looked at in the second cache
 
   query_block(Keys const& keys, instruction_set set, std::pmr::memory_resource* memory)
@@ -254,7 +254,6 @@ class query_block {
     settle(end);
     bool finite = true;
     each_panel(count_, [&](auto set, int first, int width) {
-      // The first few keys say where a query's logits are.
       int const last = std::min(end, visible_of(first, width));
       int const few = begin == 0 ? std::min(last, first_keys) : begin;
       if (begin < few) finite = multiply(set, view, first, width, begin, few) && finite;
