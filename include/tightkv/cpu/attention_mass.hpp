@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include <tightkv/cpu/attention.hpp>
 #include <tightkv/cpu/attention_of_few.hpp>
+#include <tightkv/cpu/query_block.hpp>
 #include <tightkv/ops/attention_mass.hpp>
 
 namespace tightkv {

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include <tightkv/cpu/attention.hpp>
 #include <tightkv/cpu/attention_of_few.hpp>
+#include <tightkv/cpu/query_block.hpp>
 #include <tightkv/ops/window_attention.hpp>
 
 namespace tightkv {

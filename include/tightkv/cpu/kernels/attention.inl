@@ -20,8 +20,7 @@ inline bool scale_row(vectors, T const* row, int dim, float scale, float* to) {
 
 /// 2^x to 4 ulp, for x below 128; 0 from -127 down.
 TIGHTKV_INLINE floats two_to(floats x) {
-  // As unsigned numbers, the bits of floats below -127 are the greatest. Where the two of x's kind are compared as
-  // floats, they would wait for the units that multiply.
+  // As unsigned numbers, the bits of floats below -127 are the greatest. To compare floats would take units that multiply.
   x = as_floats(min(as_uints(x), as_uints(all<floats>(-127.0F))));
   floats const shift = all<floats>(12582912.0F);  // adding 1.5 * 2^23 leaves round(x) in the low bits
   floats const shifted = x + shift;
