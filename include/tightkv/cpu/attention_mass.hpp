@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory_resource>
 #include <span>
-#include <vector>
 
 #include <tightkv/cpu/attention_of_few.hpp>
 #include <tightkv/cpu/query_block.hpp>
@@ -55,8 +53,9 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
 
     // The queries are dealt out to a fixed number of sums, whatever the number of threads.
     constexpr int sums = 8;
-    std::pmr::vector<std::pmr::vector<double>> received(ex.resource());
-    for (int i = 0; i < sums; ++i) received.emplace_back(static_cast<std::size_t>(keys.padded()));
+    detail::scratch<double> const received(sums * static_cast<std::size_t>(keys.padded()), ex.resource());
+    std::fill(received.begin(), received.end(), 0.0);
+    auto const sums_of = [&](int part) { return received.data() + std::ptrdiff_t{part} * keys.padded(); };
     int const count = group_size(view) * queries;
     ex.for_each_index(sums, [&](int part) {
       block some(keys, ex.instructions(), ex.resource());
@@ -67,13 +66,13 @@ struct kernel<attention_mass_fn, basic_cpu<F>> {
         }
         for (int j = 0; j < some.visible(); j += block::keys_at_once)
           some.multiply(view, j, std::min(j + block::keys_at_once, some.visible()));
-        some.release(view, [&](int) { return received[static_cast<std::size_t>(part)].data(); });
+        some.release(view, [&](int) { return sums_of(part); });
       }
       some.settle();
     });
     for (int j = 0; j < tokens; ++j) {
       double sum = 0.0;
-      for (auto const& of_part : received) sum += of_part[static_cast<std::size_t>(j)];
+      for (int part = 0; part < sums; ++part) sum += sums_of(part)[j];
       mass[j] = keys.finite()[j] != 0 ? static_cast<float>(static_cast<double>(mass[j]) + sum) : unjudged;
     }
   }
