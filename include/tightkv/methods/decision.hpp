@@ -7,8 +7,7 @@
 
 namespace tightkv {
 
-/// `scores(h, t)` is NaN where token t was protected or not judged. There are none at all where nothing was judged, or
-/// a method has no scores.
+/// `scores(h, t)` is NaN where token t was protected or not judged; there are none where a method has no scores.
 template <executor E>
 struct decision {
   basic_plan<typename E::memory> plan;

@@ -17,8 +17,8 @@ namespace tightkv {
 template <executor E, view_with_keys V, class S>
 requires scorer_for<S, E, V> decision<E> keep_best(E const& ex, V const& view, S const& scorer,
                                                    candidates const& from) {
-  if (from.lengths == from.kept) return {keep_all(ex, from.lengths), {}};
   auto scores = make_scores(ex, view.heads(), longest(view.keys));
+  if (from.lengths == from.kept) return {keep_all(ex, from.lengths), std::move(scores)};
   scorer.score(ex, view, scores.view());
   mark_unjudged(ex, from.judged, scores.view());
   auto kept = top_k{}.select(ex, scores.view(), from);

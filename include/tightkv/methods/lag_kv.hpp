@@ -58,8 +58,8 @@ struct lag_kv {
   requires reachable_from<V, E> decision<E> decide(E const& ex, V const& view, state& s)
   const {
     due const next = due_of(ex, view, s);
-    if (!next.any) return {keep_all(ex, next.lengths), {}};
     auto scores = make_scores(ex, view.heads(), longest(view.keys));
+    if (!next.any) return {keep_all(ex, next.lengths), std::move(scores)};
     lag_scores(ex, view, {.partitions = next.partitions, .value_weight = value_weight}, scores.view());
     auto kept = next.selector.select(ex, scores.view(), next.lengths, next.partitions);
     return {std::move(kept), std::move(scores)};
@@ -73,11 +73,6 @@ struct lag_kv {
                                                                                                     More const&... more)
   const {
     due const next = due_of(ex, view, s);
-    if (!next.any) {
-      auto kept = keep_all(ex, next.lengths);
-      (detail::check_plan("lag_kv", kept, more), ...);
-      return {std::move(kept), {}};
-    }
     auto scores = make_scores(ex, view.heads(), longest(view.keys));
     auto kept = next.selector.room(ex, next.lengths, next.partitions);
     lag_compact(ex, view, {next.partitions, value_weight, next.selector.quota}, scores.view(), kept, more...);
