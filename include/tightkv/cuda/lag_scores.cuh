@@ -31,14 +31,15 @@ __device__ inline float spread_of(float squares, int channels) {
 }
 
 /// Of each row's squared deviations, what the plain kernel's softmax has above the line; returns their sum, which runs
-/// in 16 lanes. NaN entries take no part. For all threads of the block, each of which finds the numerators that it
-/// left, and free to use `room` again once they have met.
+/// in 16 lanes. NaN entries take no part. `room` has a float per warp. For all threads of the block, each of which
+/// finds the numerators that it left.
 __device__ inline float softmax_sum(shared<float> x, int n, int channels, shared<float> room) {
   float most = -infinite;
   for (int i = static_cast<int>(threadIdx.x); i < n; i += lag_tuning::threads) {
     float const y = x[i];
     most = y > most ? y : most;
   }
+  // As `over_block`, whose last barrier is not needed: another one follows before `room` is written again.
   most = over_warp(most, most_of{});
   if (lane_of_warp() == 0) room[warp_of_block()] = most;
   __syncthreads();
